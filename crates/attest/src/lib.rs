@@ -1,0 +1,1 @@
+//! Evidence to appraisal: one module a platform.

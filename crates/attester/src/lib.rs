@@ -1,0 +1,1 @@
+//! Asking the TEE this process runs in: quote, extend, seal.

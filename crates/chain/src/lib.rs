@@ -1,0 +1,1 @@
+//! The policy as the chain states it.

@@ -1,0 +1,1 @@
+//! The key hierarchy: pure functions, known-answer tested.

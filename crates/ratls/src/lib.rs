@@ -1,0 +1,1 @@
+//! X.509 certificates with evidence inside: issue, extract, verify.

@@ -1,0 +1,1 @@
+//! The prpc conventions: messages, server and client.

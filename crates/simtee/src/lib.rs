@@ -1,0 +1,1 @@
+//! A software TEE: TDX formats under its own root certificate.

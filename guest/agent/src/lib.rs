@@ -1,0 +1,1 @@
+//! The app API inside a confidential VM.

@@ -1,0 +1,1 @@
+//! bylaw: deploy, govern, verify, explain.

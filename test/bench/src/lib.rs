@@ -1,0 +1,1 @@
+//! Load generator and figures for docs/performance.md.
