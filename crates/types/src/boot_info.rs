@@ -79,17 +79,29 @@ impl TcbStatus {
         (Self::UpToDate, "UpToDate"),
         (Self::SwHardeningNeeded, "SWHardeningNeeded"),
         (Self::ConfigurationNeeded, "ConfigurationNeeded"),
-        (Self::ConfigurationAndSwHardeningNeeded, "ConfigurationAndSWHardeningNeeded"),
+        (
+            Self::ConfigurationAndSwHardeningNeeded,
+            "ConfigurationAndSWHardeningNeeded",
+        ),
         (Self::OutOfDate, "OutOfDate"),
-        (Self::OutOfDateConfigurationNeeded, "OutOfDateConfigurationNeeded"),
+        (
+            Self::OutOfDateConfigurationNeeded,
+            "OutOfDateConfigurationNeeded",
+        ),
         (Self::RelaunchAdvised, "TDRelaunchAdvised"),
-        (Self::RelaunchAdvisedConfigurationNeeded, "TDRelaunchAdvisedConfigurationNeeded"),
+        (
+            Self::RelaunchAdvisedConfigurationNeeded,
+            "TDRelaunchAdvisedConfigurationNeeded",
+        ),
         (Self::NotReported, "NotReported"),
     ];
 
     /// The vendor's spelling, as the contract compares it.
     pub fn as_str(self) -> &'static str {
-        Self::ALL.iter().find(|(status, _)| *status == self).map_or("NotReported", |(_, text)| text)
+        Self::ALL
+            .iter()
+            .find(|(status, _)| *status == self)
+            .map_or("NotReported", |(_, text)| text)
     }
 }
 
@@ -124,7 +136,9 @@ impl Serialize for TcbStatus {
 
 impl<'de> Deserialize<'de> for TcbStatus {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -141,7 +155,10 @@ pub struct KeyProviderInfo {
 impl KeyProviderInfo {
     /// A KMS, known by the DER SubjectPublicKeyInfo of its root CA.
     pub fn kms(ca_spki_der: &[u8]) -> Self {
-        Self { name: "kms".to_owned(), id: hex::encode(ca_spki_der) }
+        Self {
+            name: "kms".to_owned(),
+            id: hex::encode(ca_spki_der),
+        }
     }
 
     /// The exact bytes that are measured: `{"name":..,"id":..}` without whitespace.
@@ -211,10 +228,7 @@ mod empty_is_none {
 mod hex_bytes {
     use super::{Deserialize, Deserializer, ParseIdError, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(
-        bytes: &[u8],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&hex::encode(bytes))
     }
 

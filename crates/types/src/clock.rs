@@ -19,7 +19,8 @@ impl Clock {
             #[expect(clippy::disallowed_methods, reason = "this is the clock")]
             let now = SystemTime::now();
             // A clock before 1970 makes every certificate "not yet valid": fails closed.
-            now.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+            now.duration_since(UNIX_EPOCH)
+                .map_or(0, |elapsed| elapsed.as_secs())
         }))
     }
 

@@ -33,7 +33,10 @@ pub enum ComposeError {
 }
 
 fn field(field: &'static str, reason: impl Into<String>) -> ComposeError {
-    ComposeError::Field { field, reason: reason.into() }
+    ComposeError::Field {
+        field,
+        reason: reason.into(),
+    }
 }
 
 /// Where an app asks its keys from.
@@ -210,14 +213,22 @@ fn manifest_version<'de, D: Deserializer<'de>>(input: D) -> Result<ManifestVersi
         Text(String),
     }
     match Form::deserialize(input)? {
-        Form::Number(number) => Ok(ManifestVersion { number, is_text: false }),
+        Form::Number(number) => Ok(ManifestVersion {
+            number,
+            is_text: false,
+        }),
         Form::Text(text) => {
             let number: u32 = text.parse().map_err(D::Error::custom)?;
             // "01" and "+1" would be other spellings of the same version.
             if number.to_string() != text {
-                return Err(D::Error::custom(format!("version {text:?} is not canonical decimal")));
+                return Err(D::Error::custom(format!(
+                    "version {text:?} is not canonical decimal"
+                )));
             }
-            Ok(ManifestVersion { number, is_text: true })
+            Ok(ManifestVersion {
+                number,
+                is_text: true,
+            })
         }
     }
 }
@@ -303,7 +314,10 @@ impl Manifest {
         }
         let needs_3 = |name, used: bool| {
             if used && number < 3 {
-                return Err(field(name, format!("needs manifest_version \"3\", this is {number}")));
+                return Err(field(
+                    name,
+                    format!("needs manifest_version \"3\", this is {number}"),
+                ));
             }
             Ok(())
         };
@@ -311,12 +325,18 @@ impl Manifest {
         needs_3("init_script", self.init_script.len() > 1)?;
         needs_3("runner", self.runner == "nerdctl-compose")?;
         if self.init_script.len() > MAX_INIT_SCRIPTS {
-            return Err(field("init_script", format!("at most {MAX_INIT_SCRIPTS} scripts")));
+            return Err(field(
+                "init_script",
+                format!("at most {MAX_INIT_SCRIPTS} scripts"),
+            ));
         }
         if !["docker-compose", "nerdctl-compose", "bash"].contains(&self.runner.as_str()) {
             return Err(field(
                 "runner",
-                format!("{:?} is not docker-compose, nerdctl-compose or bash", self.runner),
+                format!(
+                    "{:?} is not docker-compose, nerdctl-compose or bash",
+                    self.runner
+                ),
             ));
         }
         if !(1..=2).contains(&self.event_log_version) {
@@ -351,7 +371,12 @@ fn sorted(value: serde_json::Value) -> serde_json::Value {
         Value::Object(map) => {
             let mut entries: Vec<_> = map.into_iter().collect();
             entries.sort_by(|left, right| left.0.cmp(&right.0));
-            Value::Object(entries.into_iter().map(|(key, value)| (key, sorted(value))).collect())
+            Value::Object(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| (key, sorted(value)))
+                    .collect(),
+            )
         }
         Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
         other => other,
@@ -383,18 +408,25 @@ mod tests {
     #[test]
     fn the_hash_is_over_the_exact_bytes() {
         let spaced = MINIMAL.replace(',', ", ");
-        assert_ne!(parse(MINIMAL).unwrap().hash(), parse(&spaced).unwrap().hash());
+        assert_ne!(
+            parse(MINIMAL).unwrap().hash(),
+            parse(&spaced).unwrap().hash()
+        );
     }
 
     #[test]
     fn versions_are_numbers_up_to_2_and_text_from_3() {
         let with = |version: &str| {
-            parse(&format!(r#"{{"manifest_version":{version},"name":"a","runner":"bash"}}"#))
+            parse(&format!(
+                r#"{{"manifest_version":{version},"name":"a","runner":"bash"}}"#
+            ))
         };
         for good in ["1", "2", "\"1\"", "\"2\"", "\"3\""] {
             assert!(with(good).is_ok(), "{good}");
         }
-        for bad in ["0", "3", "4", "\"0\"", "\"03\"", "\"4\"", "\"+2\"", "-1", "2.0", "null"] {
+        for bad in [
+            "0", "3", "4", "\"0\"", "\"03\"", "\"4\"", "\"+2\"", "-1", "2.0", "null",
+        ] {
             assert!(with(bad).is_err(), "{bad}");
         }
     }
@@ -402,30 +434,41 @@ mod tests {
     #[test]
     fn key_provider_follows_the_older_flags() {
         let with = |extra: &str| {
-            parse(&format!(r#"{{"manifest_version":2,"name":"a","runner":"bash"{extra}}}"#))
-                .unwrap()
-                .manifest()
-                .key_provider()
+            parse(&format!(
+                r#"{{"manifest_version":2,"name":"a","runner":"bash"{extra}}}"#
+            ))
+            .unwrap()
+            .manifest()
+            .key_provider()
         };
         assert_eq!(with(""), KeyProvider::None);
         assert_eq!(with(r#","kms_enabled":true"#), KeyProvider::Kms);
-        assert_eq!(with(r#","local_key_provider_enabled":true"#), KeyProvider::Local);
-        assert_eq!(with(r#","kms_enabled":true,"key_provider":"tpm""#), KeyProvider::Tpm);
+        assert_eq!(
+            with(r#","local_key_provider_enabled":true"#),
+            KeyProvider::Local
+        );
+        assert_eq!(
+            with(r#","kms_enabled":true,"key_provider":"tpm""#),
+            KeyProvider::Tpm
+        );
     }
 
     #[test]
     fn fields_of_version_3_are_refused_before_it() {
-        for extra in [
-            r#""init_script":["a","b"]"#,
-            r#""requirements":{}"#,
-        ] {
+        for extra in [r#""init_script":["a","b"]"#, r#""requirements":{}"#] {
             let text = format!(r#"{{"manifest_version":2,"name":"a","runner":"bash",{extra}}}"#);
-            assert!(matches!(parse(&text), Err(ComposeError::Field { .. })), "{extra}");
+            assert!(
+                matches!(parse(&text), Err(ComposeError::Field { .. })),
+                "{extra}"
+            );
         }
         let three = r#"{"manifest_version":"3","name":"a","runner":"nerdctl-compose",
             "init_script":["a","b"],"requirements":{"platforms":[]}}"#;
         assert_eq!(parse(three).unwrap().manifest().init_script.len(), 2);
-        assert!(parse(&three.replace("platforms", "platform")).is_err(), "unknown requirement");
+        assert!(
+            parse(&three.replace("platforms", "platform")).is_err(),
+            "unknown requirement"
+        );
     }
 
     #[test]
@@ -437,7 +480,10 @@ mod tests {
     fn governance_is_exact() {
         let text = MINIMAL.replace(
             "\"name\"",
-            &format!(r#""governance":{{"chain_id":31337,"kms_auth":"0x{}"}},"name""#, "ab".repeat(20)),
+            &format!(
+                r#""governance":{{"chain_id":31337,"kms_auth":"0x{}"}},"name""#,
+                "ab".repeat(20)
+            ),
         );
         let governance = parse(&text).unwrap().manifest().governance.unwrap();
         assert_eq!(governance.chain_id, ChainId(31337));

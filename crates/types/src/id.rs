@@ -35,7 +35,10 @@ pub enum ParseIdError {
 
 fn decode_hex(kind: &'static str, text: &str) -> Result<Vec<u8>, ParseIdError> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
-    hex::decode(digits).map_err(|error| ParseIdError::Hex { kind, reason: error.to_string() })
+    hex::decode(digits).map_err(|error| ParseIdError::Hex {
+        kind,
+        reason: error.to_string(),
+    })
 }
 
 macro_rules! fixed_bytes {
@@ -145,7 +148,7 @@ macro_rules! fixed_bytes {
                     let json = serde_json::to_string(&value).unwrap();
                     prop_assert_eq!(serde_json::from_str::<$name>(&json).unwrap(), value);
                     prop_assert!($name::try_from(&bytes[1..]).is_err());
-                    prop_assert!(format!("{text}00").parse::<$name>().is_err());
+                    prop_assert!((text + "00").parse::<$name>().is_err());
                 }
             )*
         }
@@ -191,7 +194,11 @@ impl ReportData {
         let mut padded = [0; 64];
         padded
             .get_mut(..bytes.len())
-            .ok_or(ParseIdError::Length { kind: "ReportData", expected: 64, actual: bytes.len() })?
+            .ok_or(ParseIdError::Length {
+                kind: "ReportData",
+                expected: 64,
+                actual: bytes.len(),
+            })?
             .copy_from_slice(bytes);
         Ok(Self(padded))
     }
@@ -225,7 +232,11 @@ mod tests {
     fn other_lengths_are_refused() {
         assert_eq!(
             "0x1234".parse::<AppId>(),
-            Err(ParseIdError::Length { kind: "AppId", expected: 20, actual: 2 })
+            Err(ParseIdError::Length {
+                kind: "AppId",
+                expected: 20,
+                actual: 2
+            })
         );
         assert!("".parse::<ComposeHash>().is_err());
     }
@@ -233,7 +244,10 @@ mod tests {
     #[test]
     fn a_second_prefix_is_not_hexadecimal() {
         let text = format!("0x0x{}", "11".repeat(20));
-        assert!(matches!(text.parse::<AppId>(), Err(ParseIdError::Hex { .. })));
+        assert!(matches!(
+            text.parse::<AppId>(),
+            Err(ParseIdError::Hex { .. })
+        ));
     }
 
     #[test]
