@@ -1,0 +1,247 @@
+//! What a verifier established, and the identity it amounts to.
+
+use bylaw_types::{
+    AppId, BootInfo, ComposeHash, DeviceId, InstanceId, MrAggregated, MrSystem, ParseIdError,
+    Register, ReportData, Sha256Digest, TcbStatus, TeeVariant, TrustAnchorSet,
+};
+use sha2::{Digest, Sha256};
+
+use crate::AppInfo;
+use crate::event_log::{self, RuntimeEvent, TdxEvent};
+use crate::image::{self, BootRegisters, ImageError};
+use crate::mr_config::{self, MrConfigMismatch};
+use crate::tdx::TdReport;
+
+/// How much of the event log an identity covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// All of it.
+    Full,
+    /// Up to `boot-mr-done`, without key provider: the same before and after keys came.
+    BootTime,
+}
+
+/// Evidence that holds, under which anchors and as of when.
+///
+/// Only a [`crate::Verifier`] makes one.
+#[derive(Debug, Clone)]
+pub struct Appraisal {
+    pub(crate) anchors: TrustAnchorSet,
+    pub(crate) verified_at: u64,
+    pub(crate) tee_variant: TeeVariant,
+    pub(crate) tcb_status: TcbStatus,
+    pub(crate) advisory_ids: Vec<String>,
+    pub(crate) device_id: DeviceId,
+    pub(crate) report: TdReport,
+    pub(crate) event_log: Vec<TdxEvent>,
+    pub(crate) runtime_events: Vec<RuntimeEvent>,
+    pub(crate) vm_config: String,
+}
+
+/// Evidence that holds but does not say who this is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentifyError {
+    /// A measured event is missing.
+    #[error("the event log has no `{0}` event before system-ready")]
+    MissingEvent(&'static str),
+    /// A measured event has another length.
+    #[error("measured event `{event}`: {source}")]
+    BadEvent {
+        /// Which.
+        event: &'static str,
+        /// What is wrong.
+        source: ParseIdError,
+    },
+    /// The OS image is not proven.
+    #[error("OS image: {0}")]
+    Image(#[from] ImageError),
+    /// The launch was bound to another configuration.
+    #[error(transparent)]
+    MrConfig(#[from] MrConfigMismatch),
+}
+
+impl Appraisal {
+    /// The anchors it was verified under.
+    pub fn anchors(&self) -> TrustAnchorSet {
+        self.anchors
+    }
+
+    /// Unix seconds it was verified for.
+    pub fn verified_at(&self) -> u64 {
+        self.verified_at
+    }
+
+    /// Kind of TEE.
+    pub fn tee_variant(&self) -> TeeVariant {
+        self.tee_variant
+    }
+
+    /// How current the platform is.
+    pub fn tcb_status(&self) -> TcbStatus {
+        self.tcb_status
+    }
+
+    /// Advisories that apply.
+    pub fn advisory_ids(&self) -> &[String] {
+        &self.advisory_ids
+    }
+
+    /// The machine.
+    pub fn device_id(&self) -> DeviceId {
+        self.device_id
+    }
+
+    /// The measured registers.
+    pub fn report(&self) -> &TdReport {
+        &self.report
+    }
+
+    /// What was challenged.
+    pub fn report_data(&self) -> &ReportData {
+        &self.report.report_data
+    }
+
+    /// Runtime events; they replay to RTMR3.
+    pub fn runtime_events(&self) -> &[RuntimeEvent] {
+        &self.runtime_events
+    }
+
+    /// The VM's description of itself, unproven.
+    pub fn vm_config(&self) -> &str {
+        &self.vm_config
+    }
+
+    /// Who this is: proves the image and reads the measured identity.
+    ///
+    /// `vm_config` overrides the one inside the evidence; neither is believed.
+    ///
+    /// # Errors
+    /// [`IdentifyError`] names what is missing or does not match.
+    pub fn identify(&self, mode: Mode, vm_config: Option<&str>) -> Result<BootInfo, IdentifyError> {
+        let info = self.app_info(mode, vm_config)?;
+        Ok(BootInfo {
+            tee_variant: self.tee_variant,
+            mr_aggregated: info.mr_aggregated,
+            os_image_hash: info.os_image_hash,
+            mr_system: info.mr_system,
+            app_id: info.app_id,
+            compose_hash: info.compose_hash,
+            instance_id: info.instance_id,
+            device_id: info.device_id,
+            key_provider_info: info.key_provider_info,
+            tcb_status: self.tcb_status,
+            advisory_ids: self.advisory_ids.clone(),
+        })
+    }
+
+    /// The identity in the form certificates repeat.
+    ///
+    /// # Errors
+    /// As [`Appraisal::identify`].
+    pub fn app_info(&self, mode: Mode, vm_config: Option<&str>) -> Result<AppInfo, IdentifyError> {
+        let [rtmr0, rtmr1, rtmr2, _] = self.report.rtmr;
+        let quoted = BootRegisters {
+            mrtd: self.report.mrtd,
+            rtmr0,
+            rtmr1,
+            rtmr2,
+        };
+        let os_image_hash = image::prove(
+            vm_config.unwrap_or(&self.vm_config),
+            &quoted,
+            &self.event_log,
+        )?;
+        let compose_hash: ComposeHash = self.event("compose-hash")?;
+        mr_config::check(&self.report.mr_config_id, &compose_hash)?;
+        let key_provider_info = match mode {
+            Mode::Full => self.field("key-provider").unwrap_or_default().to_vec(),
+            Mode::BootTime => vec![],
+        };
+        Ok(AppInfo {
+            app_id: self.event::<AppId>("app-id")?,
+            compose_hash,
+            instance_id: self.instance_id()?,
+            device_id: self.device_id,
+            mr_system: self.mr_system(&key_provider_info),
+            mr_aggregated: self.mr_aggregated(mode),
+            os_image_hash,
+            init_script_hashes: Some(self.init_script_hashes()?),
+            key_provider_info,
+        })
+    }
+
+    fn field(&self, name: &str) -> Option<&[u8]> {
+        event_log::field(&self.runtime_events, name)
+    }
+
+    fn event<T>(&self, name: &'static str) -> Result<T, IdentifyError>
+    where
+        T: for<'a> TryFrom<&'a [u8], Error = ParseIdError>,
+    {
+        let payload = self.field(name).ok_or(IdentifyError::MissingEvent(name))?;
+        T::try_from(payload).map_err(|source| IdentifyError::BadEvent {
+            event: name,
+            source,
+        })
+    }
+
+    fn instance_id(&self) -> Result<Option<InstanceId>, IdentifyError> {
+        match self.field("instance-id") {
+            Some([]) => Ok(None),
+            _ => self.event("instance-id").map(Some),
+        }
+    }
+
+    fn init_script_hashes(&self) -> Result<Vec<Sha256Digest>, IdentifyError> {
+        event_log::fields(&self.runtime_events, "init-script-hash")
+            .map(|payload| {
+                Sha256Digest::try_from(payload).map_err(|source| IdentifyError::BadEvent {
+                    event: "init-script-hash",
+                    source,
+                })
+            })
+            .collect()
+    }
+
+    fn boot_registers(&self) -> Sha256 {
+        let [rtmr0, rtmr1, rtmr2, _] = &self.report.rtmr;
+        [&self.report.mrtd, rtmr0, rtmr1, rtmr2]
+            .into_iter()
+            .fold(Sha256::new(), |hash, register| hash.chain_update(register))
+    }
+
+    fn mr_system(&self, key_provider_info: &[u8]) -> MrSystem {
+        let provider: [u8; 32] = if key_provider_info.is_empty() {
+            [0; 32]
+        } else {
+            Sha256::digest(key_provider_info).into()
+        };
+        MrSystem::new(
+            self.boot_registers()
+                .chain_update(provider)
+                .finalize()
+                .into(),
+        )
+    }
+
+    fn mr_aggregated(&self, mode: Mode) -> MrAggregated {
+        let events = match mode {
+            Mode::Full => &self.runtime_events[..],
+            Mode::BootTime => event_log::boot_time(&self.runtime_events),
+        };
+        let mut hash = self
+            .boot_registers()
+            .chain_update(event_log::replay(events));
+        let host_set: [&Register; 3] = [
+            &self.report.mr_config_id,
+            &self.report.mr_owner,
+            &self.report.mr_owner_config,
+        ];
+        if host_set.iter().any(|register| !register.is_zero()) {
+            for register in host_set {
+                hash.update(register);
+            }
+        }
+        MrAggregated::new(hash.finalize().into())
+    }
+}
