@@ -139,3 +139,14 @@ contract DstackAppStorage is Initializable, Ownable2StepUpgradeable, UUPSUpgrade
 
     function _authorizeUpgrade(address) internal override onlyOwner {}
 }
+
+/// @dev The getters of the earliest dstack app contracts, which kept their variables one slot further on.
+contract EarliestDstackApp {
+    function appId() external view returns (address) {
+        return address(this);
+    }
+
+    function allowedComposeHashes(bytes32) external pure returns (bool) {
+        return false;
+    }
+}
