@@ -1,1 +1,19 @@
-//! The prpc conventions: messages, server and client.
+//! prpc over HTTP: protobuf services with a JSON form (RPC conventions reference).
+//!
+//! [`message`] holds the messages of every service, [`Service`] turns a table of
+//! async functions into an axum router, [`serve`] puts a router on a socket, and
+//! [`Client`] calls one. A method is a plain function from request to response;
+//! JSON, protobuf, query strings, status codes and error forms are handled here.
+
+pub mod client;
+mod context;
+mod json;
+pub mod message;
+mod openapi;
+pub mod serve;
+mod service;
+
+pub use client::{Client, ClientError, Connection};
+pub use context::{Context, PeerCertificates};
+pub use message::{Empty, Message};
+pub use service::{RpcError, Service};
