@@ -4,7 +4,7 @@
 //! key is the raw X25519 shared secret.
 
 use aes_gcm::aead::{Aead, KeyInit};
-use aes_gcm::{Aes256Gcm, Nonce};
+use aes_gcm::Aes256Gcm;
 use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
 use zeroize::Zeroizing;
 
@@ -45,7 +45,7 @@ fn encrypt_with(
 ) -> Result<Vec<u8>, EnvError> {
     let secret = StaticSecret::from(*ephemeral.expose());
     let sealed = cipher(&secret.diffie_hellman(&PublicKey::from(*recipient)))?
-        .encrypt(Nonce::from_slice(&iv), plaintext)
+        .encrypt(&iv.into(), plaintext)
         .map_err(|_| EnvError::Broken)?;
     Ok([&PublicKey::from(&secret).to_bytes()[..], &iv, &sealed].concat())
 }
@@ -63,7 +63,7 @@ pub fn decrypt(env_crypt_key: &Secret, sealed: &[u8]) -> Result<Zeroizing<Vec<u8
     let (iv, ciphertext) = rest.split_first_chunk::<12>().ok_or(too_short)?;
     let secret = StaticSecret::from(*env_crypt_key.expose());
     cipher(&secret.diffie_hellman(&PublicKey::from(*public)))?
-        .decrypt(Nonce::from_slice(iv), ciphertext)
+        .decrypt(&(*iv).into(), ciphertext)
         .map(Zeroizing::new)
         .map_err(|_| EnvError::Broken)
 }

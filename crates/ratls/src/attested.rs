@@ -1,0 +1,58 @@
+//! A certificate whose key is bound to verified evidence.
+
+use bylaw_attest::{Appraisal, AppraisalError, Expect, Verifier};
+
+use crate::RaTlsCert;
+
+/// Proof that the holder of this key is what the appraisal says.
+///
+/// Only [`verify_attested`] makes one: the evidence was made for exactly this key,
+/// so evidence copied into a certificate of another key does not pass.
+#[derive(Debug, Clone)]
+pub struct AttestedCert {
+    appraisal: Appraisal,
+    cert: RaTlsCert,
+}
+
+/// Why a certificate is not attested.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AttestedError {
+    /// It carries no evidence.
+    #[error("the certificate carries no attestation")]
+    Missing,
+    /// The evidence does not hold for this key.
+    #[error(transparent)]
+    Appraisal(#[from] AppraisalError),
+}
+
+/// Verifies the evidence in a certificate and that it was made for its key.
+///
+/// # Errors
+/// [`AttestedError`].
+pub async fn verify_attested(
+    cert: RaTlsCert,
+    verifier: &Verifier,
+) -> Result<AttestedCert, AttestedError> {
+    let evidence = cert.attestation.as_ref().ok_or(AttestedError::Missing)?;
+    let appraisal = verifier
+        .appraise(evidence, Expect::RaTlsKey(&cert.spki_der))
+        .await?;
+    Ok(AttestedCert { appraisal, cert })
+}
+
+impl AttestedCert {
+    /// What the evidence established.
+    pub fn appraisal(&self) -> &Appraisal {
+        &self.appraisal
+    }
+
+    /// The certificate.
+    pub fn cert(&self) -> &RaTlsCert {
+        &self.cert
+    }
+
+    /// DER SubjectPublicKeyInfo of the attested key.
+    pub fn spki_der(&self) -> &[u8] {
+        &self.cert.spki_der
+    }
+}
