@@ -110,8 +110,9 @@ pub fn kms_bootstrap(ca_spki_der: &[u8], k256_public: &[u8]) -> ReportData {
     ReportData::new(padded)
 }
 
-/// SHA-256 identifying a set of trust anchors: over the count and, sorted, each
-/// `platform || 0x00 || SHA-256(certificate DER)`.
+/// SHA-256 identifying a set of trust anchors: over a label and, sorted, each
+/// `platform || 0x00 || SHA-256(SubjectPublicKeyInfo DER)`. A root that is issued
+/// again for the same key is the same anchor.
 pub(crate) fn anchor_digest(anchors: &[(&str, &[u8])]) -> TrustAnchorDigest {
     let mut lines: Vec<Vec<u8>> = anchors
         .iter()

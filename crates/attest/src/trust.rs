@@ -27,9 +27,13 @@ pub struct TrustAnchors {
 impl TrustAnchors {
     /// The vendors' roots, built in.
     pub fn vendor() -> Self {
+        let spki = x509_parser::parse_x509_certificate(INTEL_SGX_ROOT_CA)
+            .map_or(INTEL_SGX_ROOT_CA, |(_, root)| {
+                root.tbs_certificate.subject_pki.raw
+            });
         Self {
             tdx_root: INTEL_SGX_ROOT_CA.to_vec(),
-            set: TrustAnchorSet::Vendor(anchor_digest(&[("tdx", INTEL_SGX_ROOT_CA)])),
+            set: TrustAnchorSet::Vendor(anchor_digest(&[("tdx", spki)])),
         }
     }
 
@@ -48,7 +52,7 @@ impl TrustAnchors {
         } else {
             pem_or_der.to_vec()
         };
-        let (rest, _) =
+        let (rest, root) =
             x509_parser::parse_x509_certificate(&der).map_err(|error| fail(error.to_string()))?;
         if !rest.is_empty() {
             return Err(fail(format!("{} bytes follow it", rest.len())));
@@ -56,7 +60,7 @@ impl TrustAnchors {
         if der == INTEL_SGX_ROOT_CA {
             return Ok(Self::vendor());
         }
-        let set = TrustAnchorSet::Other(anchor_digest(&[("tdx", &der)]));
+        let set = TrustAnchorSet::Other(anchor_digest(&[("tdx", root.public_key().raw)]));
         Ok(Self { tdx_root: der, set })
     }
 

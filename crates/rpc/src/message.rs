@@ -6,6 +6,7 @@
 
 pub mod guest;
 pub mod kms;
+pub mod simtee;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,0 +1,92 @@
+//! Messages of the software TEE's control socket.
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::message;
+
+/// Asks the simulator to launch a TD.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LaunchArgs {
+    /// Letters, digits and hyphens; names the socket.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Exact text of the manifest.
+    #[prost(string, tag = "2")]
+    pub app_compose: String,
+    /// 20 bytes; empty takes the first of the compose hash.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "3")]
+    pub app_id: Vec<u8>,
+    /// Seed of the simulated OS image; empty is the default image.
+    #[prost(string, tag = "4")]
+    pub image: String,
+    /// Bytes; 0 is 2 GiB.
+    #[prost(uint64, tag = "5")]
+    pub memory_size: u64,
+    /// vCPUs; 0 is 2.
+    #[prost(uint32, tag = "6")]
+    pub cpu_count: u32,
+    /// Boot to system-ready with a local key provider, as a KMS does; otherwise to boot-mr-done.
+    #[prost(bool, tag = "7")]
+    pub full_boot: bool,
+    /// Launch with the debug attribute.
+    #[prost(bool, tag = "8")]
+    pub debug: bool,
+    /// 20 bytes; empty keeps the one of this name.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "9")]
+    pub instance_seed: Vec<u8>,
+}
+message!(LaunchArgs);
+
+/// A launched TD.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LaunchResponse {
+    /// Where its attester answers.
+    #[prost(string, tag = "1")]
+    pub socket: String,
+    /// JSON.
+    #[prost(string, tag = "2")]
+    pub vm_config: String,
+    /// 32 bytes.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "3")]
+    pub os_image_hash: Vec<u8>,
+    /// 20 bytes or none.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "4")]
+    pub instance_id: Vec<u8>,
+}
+message!(LaunchResponse);
+
+/// Asks the simulator to end a TD.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StopArgs {
+    /// Which.
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+message!(StopArgs);
+
+/// The simulated machine.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MachineInfo {
+    /// Where its collateral is served.
+    #[prost(string, tag = "1")]
+    pub pccs_url: String,
+    /// PEM of its root.
+    #[prost(string, tag = "2")]
+    pub root_ca: String,
+    /// 32 bytes.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "3")]
+    pub device_id: Vec<u8>,
+    /// Names of running TDs.
+    #[prost(string, repeated, tag = "4")]
+    pub tds: Vec<String>,
+}
+message!(MachineInfo);

@@ -1,0 +1,189 @@
+//! The sockets: one to control the machine, one in each TD.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use bylaw_rpc::message::guest::{
+    AppInfo, AttestResponse, EmitEventArgs, GetKeyArgs, GetKeyResponse, RawQuoteArgs,
+};
+use bylaw_rpc::message::simtee::{LaunchArgs, LaunchResponse, MachineInfo, StopArgs};
+use bylaw_rpc::{Context, Empty, RpcError, Service, serve};
+use bylaw_types::{AppCompose, AppId, ReportData};
+use tokio::sync::{Mutex, oneshot};
+
+use crate::{Launch, Machine, Td};
+
+const TWO_GIB: u64 = 2 << 30;
+
+/// The running simulator.
+#[derive(Debug)]
+pub struct Simulator {
+    machine: Arc<Machine>,
+    pccs_url: String,
+    /// Dropping the sender ends the TD's socket.
+    tds: Mutex<BTreeMap<String, oneshot::Sender<()>>>,
+}
+
+impl Simulator {
+    /// A simulator without TDs.
+    pub fn new(machine: Arc<Machine>, pccs_url: String) -> Arc<Self> {
+        Arc::new(Self {
+            machine,
+            pccs_url,
+            tds: Mutex::default(),
+        })
+    }
+
+    /// The control service.
+    pub fn router(self: &Arc<Self>) -> Router {
+        Service::new("SimTee", &[], Arc::clone(self))
+            .method("Launch", |simulator: Arc<Self>, _: Context, request: LaunchArgs| async move {
+                simulator.launch(request).await
+            })
+            .method("Stop", |simulator: Arc<Self>, _: Context, request: StopArgs| async move {
+                simulator.stop(&request.name).await
+            })
+            .method("Info", |simulator: Arc<Self>, _: Context, _: Empty| async move {
+                Ok(simulator.info().await)
+            })
+            .into_router("")
+    }
+
+    fn socket(&self, name: &str) -> PathBuf {
+        self.machine.directory().join(format!("{name}.sock"))
+    }
+
+    async fn launch(self: &Arc<Self>, request: LaunchArgs) -> Result<LaunchResponse, RpcError> {
+        let launch = launch_of(request)?;
+        let mut tds = self.tds.lock().await;
+        if tds.contains_key(&launch.name) {
+            return Err(RpcError::new(
+                "running",
+                format!("TD {} already runs", launch.name),
+            ));
+        }
+        let td = Td::launch(Arc::clone(&self.machine), launch)
+            .map_err(|error| RpcError::new("launch", error))?;
+        let path = self.socket(td.name());
+        let listener = serve::bind_unix(&path, 0o600)
+            .map_err(|error| RpcError::new("socket", format!("{}: {error}", path.display())))?;
+        let response = LaunchResponse {
+            socket: path.display().to_string(),
+            vm_config: td.vm_config().to_owned(),
+            os_image_hash: td.image().os_image_hash().as_bytes().to_vec(),
+            instance_id: td
+                .instance_id()
+                .map(|id| id.as_bytes().to_vec())
+                .unwrap_or_default(),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        tds.insert(td.name().to_owned(), stop);
+        let router = td_router(Arc::new(td));
+        tokio::spawn(async move {
+            let ended = async {
+                // Either told to stop, or the simulator is gone.
+                let _ = stopped.await;
+            };
+            serve::unix(listener, router, ended).await;
+            let _ = std::fs::remove_file(path);
+        });
+        Ok(response)
+    }
+
+    async fn stop(&self, name: &str) -> Result<Empty, RpcError> {
+        match self.tds.lock().await.remove(name) {
+            Some(_) => Ok(Empty {}),
+            None => Err(RpcError::new(
+                "not_running",
+                format!("TD {name:?} does not run"),
+            )),
+        }
+    }
+
+    async fn info(&self) -> MachineInfo {
+        MachineInfo {
+            pccs_url: self.pccs_url.clone(),
+            root_ca: self.machine.root_pem().to_owned(),
+            device_id: self.machine.device_id().as_bytes().to_vec(),
+            tds: self.tds.lock().await.keys().cloned().collect(),
+        }
+    }
+}
+
+fn launch_of(request: LaunchArgs) -> Result<Launch, RpcError> {
+    let bad = |error: &dyn std::fmt::Display| RpcError::bad_request(error);
+    let compose = AppCompose::parse(request.app_compose.as_bytes()).map_err(|error| bad(&error))?;
+    let app_id = match request.app_id.as_slice() {
+        [] => None,
+        bytes => Some(AppId::try_from(bytes).map_err(|error| bad(&error))?),
+    };
+    let instance_seed = match request.instance_seed.as_slice() {
+        [] => None,
+        bytes => Some(
+            bytes
+                .try_into()
+                .map_err(|_| bad(&"instance_seed must be 20 bytes"))?,
+        ),
+    };
+    Ok(Launch {
+        name: request.name,
+        compose,
+        app_id,
+        image: request.image,
+        memory_size: if request.memory_size == 0 {
+            TWO_GIB
+        } else {
+            request.memory_size
+        },
+        cpu_count: if request.cpu_count == 0 {
+            2
+        } else {
+            request.cpu_count
+        },
+        full_boot: request.full_boot,
+        debug: request.debug,
+        instance_seed,
+    })
+}
+
+/// What processes inside a TD may ask: the part of the guest API that needs the TEE.
+fn td_router(td: Arc<Td>) -> Router {
+    Service::new("Td", &[], td)
+        .method(
+            "Attest",
+            |td: Arc<Td>, _: Context, request: RawQuoteArgs| async move {
+                let report_data =
+                    ReportData::padded(&request.report_data).map_err(RpcError::bad_request)?;
+                Ok(AttestResponse {
+                    attestation: td.attest(&report_data).encode(),
+                })
+            },
+        )
+        .method(
+            "EmitEvent",
+            |td: Arc<Td>, _: Context, request: EmitEventArgs| async move {
+                td.extend(&request.event, &request.payload);
+                Ok(Empty {})
+            },
+        )
+        .method(
+            "GetKey",
+            |td: Arc<Td>, _: Context, request: GetKeyArgs| async move {
+                let key = td.sealing_key(&request.path).to_vec();
+                Ok(GetKeyResponse {
+                    key,
+                    signature_chain: vec![],
+                })
+            },
+        )
+        .method("Info", |td: Arc<Td>, _: Context, _: Empty| async move {
+            Ok(AppInfo {
+                vm_config: td.vm_config().to_owned(),
+                key_provider_info: r#"{"name":"local-sgx","id":""}"#.to_owned(),
+                ..AppInfo::default()
+            })
+        })
+        .into_router("")
+}
