@@ -197,24 +197,32 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut table = parse_table("built-in defaults", DEFAULTS)?;
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
             merge(&mut table, parse_table(&path.display().to_string(), &text)?);
         }
         apply_environment(&mut table, environment)?;
-        let raw: Raw = table.try_into().map_err(|error: toml::de::Error| ConfigError::Parse {
-            origin: file.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string()),
-            reason: error.to_string(),
-        })?;
+        let raw: Raw = table
+            .try_into()
+            .map_err(|error: toml::de::Error| ConfigError::Parse {
+                origin: file.map_or_else(
+                    || "configuration".to_owned(),
+                    |path| path.display().to_string(),
+                ),
+                reason: error.to_string(),
+            })?;
         raw.try_into()
     }
 }
 
 fn parse_table(origin: &str, text: &str) -> Result<toml::Table, ConfigError> {
-    text.parse().map_err(|error: toml::de::Error| ConfigError::Parse {
-        origin: origin.to_owned(),
-        reason: error.to_string(),
-    })
+    text.parse()
+        .map_err(|error: toml::de::Error| ConfigError::Parse {
+            origin: origin.to_owned(),
+            reason: error.to_string(),
+        })
 }
 
 fn merge(base: &mut toml::Table, over: toml::Table) {
@@ -234,12 +242,17 @@ fn apply_environment(
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<(), ConfigError> {
     for (name, text) in environment {
-        let Some(path) = name.strip_prefix(ENV_PREFIX) else { continue };
+        let Some(path) = name.strip_prefix(ENV_PREFIX) else {
+            continue;
+        };
         let path = path.to_ascii_lowercase();
         let slot = match table.get_mut(&path) {
             Some(value) if !value.is_table() => Some(value),
             _ => path.split_once('_').and_then(|(section, key)| {
-                table.get_mut(section).and_then(toml::Value::as_table_mut)?.get_mut(key)
+                table
+                    .get_mut(section)
+                    .and_then(toml::Value::as_table_mut)?
+                    .get_mut(key)
             }),
         };
         let bad = |reason: &str| ConfigError::Parse {
@@ -273,7 +286,9 @@ impl TryFrom<Raw> for Config {
         let chain = raw.chain.try_into()?;
         let admin = match raw.admin {
             RawAdmin { enabled: false, .. } => None,
-            RawAdmin { listen, token_file, .. } => {
+            RawAdmin {
+                listen, token_file, ..
+            } => {
                 if token_file.as_os_str().is_empty() {
                     return Err(value(
                         "admin.token_file",
@@ -281,7 +296,10 @@ impl TryFrom<Raw> for Config {
                         "must name a file with the token when admin.enabled = true",
                     ));
                 }
-                Some(Admin { listen: address("admin.listen", &listen)?, token_file })
+                Some(Admin {
+                    listen: address("admin.listen", &listen)?,
+                    token_file,
+                })
             }
         };
         let domain = raw.onboard.auto_bootstrap_domain;
@@ -290,7 +308,11 @@ impl TryFrom<Raw> for Config {
                 .map_err(|reason| value("onboard.auto_bootstrap_domain", &domain, reason))?;
         }
         if raw.collateral.source.is_empty() {
-            return Err(value("collateral.source", "", "must be a PCCS URL or a directory"));
+            return Err(value(
+                "collateral.source",
+                "",
+                "must be a PCCS URL or a directory",
+            ));
         }
         Ok(Self {
             data_dir: raw.data_dir,
@@ -315,24 +337,39 @@ impl TryFrom<RawChain> for Chain {
 
     fn try_from(raw: RawChain) -> Result<Self, ConfigError> {
         if raw.rpc_urls.is_empty() {
-            return Err(value("chain.rpc_urls", "[]", "must name at least one JSON-RPC endpoint"));
+            return Err(value(
+                "chain.rpc_urls",
+                "[]",
+                "must name at least one JSON-RPC endpoint",
+            ));
         }
         if raw.agreement == 0 || raw.agreement > raw.rpc_urls.len() {
             return Err(value(
                 "chain.agreement",
                 &raw.agreement.to_string(),
-                &format!("must be 1 to the number of rpc_urls ({})", raw.rpc_urls.len()),
+                &format!(
+                    "must be 1 to the number of rpc_urls ({})",
+                    raw.rpc_urls.len()
+                ),
             ));
         }
         if raw.chain_id == 0 {
-            return Err(value("chain.chain_id", "0", "must be the EIP-155 id of the chain"));
+            return Err(value(
+                "chain.chain_id",
+                "0",
+                "must be the EIP-155 id of the chain",
+            ));
         }
         let kms_auth: ContractAddress = raw
             .kms_auth
             .parse()
             .map_err(|error| value("chain.kms_auth", &raw.kms_auth, &format!("{error}")))?;
         if kms_auth.is_zero() {
-            return Err(value("chain.kms_auth", &raw.kms_auth, "must be the address of KmsAuth"));
+            return Err(value(
+                "chain.kms_auth",
+                &raw.kms_auth,
+                "must be the address of KmsAuth",
+            ));
         }
         let finality = match raw.finality.as_str() {
             "finalized" => Finality::Finalized,
@@ -347,9 +384,10 @@ impl TryFrom<RawChain> for Chain {
                 }
             },
         };
-        for (key, duration) in
-            [("chain.max_head_age", raw.max_head_age), ("chain.timeout", raw.timeout)]
-        {
+        for (key, duration) in [
+            ("chain.max_head_age", raw.max_head_age),
+            ("chain.timeout", raw.timeout),
+        ] {
             if duration.is_zero() {
                 return Err(value(key, "0s", "must be longer than zero"));
             }
@@ -367,11 +405,16 @@ impl TryFrom<RawChain> for Chain {
 }
 
 fn value(key: &'static str, value: &str, reason: impl fmt::Display) -> ConfigError {
-    ConfigError::Value { key, value: value.to_owned(), reason: reason.to_string() }
+    ConfigError::Value {
+        key,
+        value: value.to_owned(),
+        reason: reason.to_string(),
+    }
 }
 
 fn address(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
-    text.parse().map_err(|_| value(key, text, "must be address:port, e.g. 127.0.0.1:8000"))
+    text.parse()
+        .map_err(|_| value(key, text, "must be address:port, e.g. 127.0.0.1:8000"))
 }
 
 /// A DNS name as certificates hold it: ASCII labels of letters, digits and hyphens.
@@ -386,7 +429,9 @@ pub fn check_domain(domain: &str) -> Result<(), &'static str> {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     if domain.split('.').all(label_is_valid) {
         Ok(())
@@ -410,7 +455,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kms.toml");
         bylaw_types::file::write_atomic(&path, text.as_bytes()).unwrap();
-        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let environment = environment
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         Config::load(Some(&path), environment)
     }
 
@@ -431,8 +478,22 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_refused_at_every_level() {
-        for text in ["attestation = false", "[trust]\nenabled = false", "[chain]\nlatest = true"] {
-            let text = format!("{text}\n{}", CHAIN.replace("[chain]", if text.contains("[chain]") { "" } else { "[chain]" }));
+        for text in [
+            "attestation = false",
+            "[trust]\nenabled = false",
+            "[chain]\nlatest = true",
+        ] {
+            let text = format!(
+                "{text}\n{}",
+                CHAIN.replace(
+                    "[chain]",
+                    if text.contains("[chain]") {
+                        ""
+                    } else {
+                        "[chain]"
+                    }
+                )
+            );
             let error = load(&text, &[]).unwrap_err();
             assert!(error.to_string().contains("unknown field"), "{error}");
         }
@@ -442,9 +503,17 @@ mod tests {
     fn values_outside_their_range_are_named() {
         for (from, to, key) in [
             ("31337", "0", "chain.chain_id"),
-            ("0x5fbdb2315678afecb367f032d93f642f64180aa3", "0x5f", "chain.kms_auth"),
+            (
+                "0x5fbdb2315678afecb367f032d93f642f64180aa3",
+                "0x5f",
+                "chain.kms_auth",
+            ),
             ("chain_id", "agreement = 2\nchain_id", "chain.agreement"),
-            ("chain_id", "finality = \"latest\"\nchain_id", "chain.finality"),
+            (
+                "chain_id",
+                "finality = \"latest\"\nchain_id",
+                "chain.finality",
+            ),
             ("chain_id", "timeout = \"0s\"\nchain_id", "chain.timeout"),
         ] {
             let error = load(&CHAIN.replace(from, to), &[]).unwrap_err();
@@ -476,7 +545,17 @@ mod tests {
         for good in ["localhost", "kms.example.com", "a-b.c"] {
             assert!(check_domain(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "a..b", "-a", "a-", "a b", "ü.de", &"a".repeat(64), "a/b"] {
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "-a",
+            "a-",
+            "a b",
+            "ü.de",
+            &"a".repeat(64),
+            "a/b",
+        ] {
             assert!(check_domain(bad).is_err(), "{bad}");
         }
     }

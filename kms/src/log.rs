@@ -113,7 +113,10 @@ impl ReleaseLog {
     /// Nothing may be released after an error.
     pub async fn append(&self, entry: Entry) -> Result<u64, LogError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send((entry, reply)).await.map_err(|_| LogError::Closed)?;
+        self.requests
+            .send((entry, reply))
+            .await
+            .map_err(|_| LogError::Closed)?;
         answer.await.map_err(|_| LogError::Closed)?
     }
 
@@ -125,7 +128,10 @@ impl ReleaseLog {
         self.tree
             .range(from.to_be_bytes()..)
             .take(limit)
-            .map(|item| item.map_err(store_error).and_then(|(key, value)| parse(&key, &value)))
+            .map(|item| {
+                item.map_err(store_error)
+                    .and_then(|(key, value)| parse(&key, &value))
+            })
             .collect()
     }
 
@@ -144,7 +150,10 @@ impl ReleaseLog {
                     reason: format!("expected record {} after {}", tip.next, tip.digest),
                 });
             }
-            tip = Tip { next: tip.next + 1, digest: digest(&value) };
+            tip = Tip {
+                next: tip.next + 1,
+                digest: digest(&value),
+            };
         }
         Ok(tip.next)
     }
@@ -159,7 +168,10 @@ struct Tip {
 
 impl Default for Tip {
     fn default() -> Self {
-        Self { next: 0, digest: Sha256Digest::new([0; 32]) }
+        Self {
+            next: 0,
+            digest: Sha256Digest::new([0; 32]),
+        }
     }
 }
 
@@ -169,7 +181,10 @@ impl Tip {
             return Ok(Self::default());
         };
         let record = parse(&key, &value)?;
-        Ok(Self { next: record.sequence + 1, digest: digest(&value) })
+        Ok(Self {
+            next: record.sequence + 1,
+            digest: digest(&value),
+        })
     }
 }
 
@@ -193,10 +208,18 @@ async fn write_batch(tree: &sled::Tree, tip: &Tip, entries: Vec<Entry>) -> Resul
     let mut tip = tip.clone();
     let mut batch = sled::Batch::default();
     for entry in entries {
-        let record = Record { sequence: tip.next, previous: tip.digest, entry };
-        let bytes = serde_json::to_vec(&record).map_err(|error| LogError::Store(error.to_string()))?;
+        let record = Record {
+            sequence: tip.next,
+            previous: tip.digest,
+            entry,
+        };
+        let bytes =
+            serde_json::to_vec(&record).map_err(|error| LogError::Store(error.to_string()))?;
         batch.insert(&tip.next.to_be_bytes(), bytes.as_slice());
-        tip = Tip { next: tip.next + 1, digest: digest(&bytes) };
+        tip = Tip {
+            next: tip.next + 1,
+            digest: digest(&bytes),
+        };
     }
     let tree = tree.clone();
     tokio::task::spawn_blocking(move || {
@@ -220,13 +243,21 @@ fn store_error(error: sled::Error) -> LogError {
 fn parse(key: &[u8], value: &[u8]) -> Result<Record, LogError> {
     let sequence = <[u8; 8]>::try_from(key)
         .map(u64::from_be_bytes)
-        .map_err(|_| LogError::Damaged { sequence: 0, reason: "its key is not 8 bytes".into() })?;
-    let record: Record = serde_json::from_slice(value)
-        .map_err(|error| LogError::Damaged { sequence, reason: error.to_string() })?;
+        .map_err(|_| LogError::Damaged {
+            sequence: 0,
+            reason: "its key is not 8 bytes".into(),
+        })?;
+    let record: Record = serde_json::from_slice(value).map_err(|error| LogError::Damaged {
+        sequence,
+        reason: error.to_string(),
+    })?;
     if record.sequence == sequence {
         Ok(record)
     } else {
-        Err(LogError::Damaged { sequence, reason: format!("it says it is {}", record.sequence) })
+        Err(LogError::Damaged {
+            sequence,
+            reason: format!("it says it is {}", record.sequence),
+        })
     }
 }
 
@@ -265,7 +296,12 @@ mod tests {
     }
 
     fn tree() -> sled::Tree {
-        sled::Config::new().temporary(true).open().unwrap().open_tree("log").unwrap()
+        sled::Config::new()
+            .temporary(true)
+            .open()
+            .unwrap()
+            .open_tree("log")
+            .unwrap()
     }
 
     #[tokio::test]
@@ -284,8 +320,11 @@ mod tests {
     async fn many_at_once_each_get_their_own_number() {
         let log = ReleaseLog::open(tree()).unwrap();
         let all = (0..500).map(|time| log.append(entry(time)));
-        let mut sequences: Vec<u64> =
-            futures::future::join_all(all).await.into_iter().map(Result::unwrap).collect();
+        let mut sequences: Vec<u64> = futures::future::join_all(all)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
         sequences.sort_unstable();
         assert_eq!(sequences, (0..500).collect::<Vec<_>>());
         assert_eq!(log.verify().unwrap(), 500);
@@ -299,10 +338,18 @@ mod tests {
             log.append(entry(time)).await.unwrap();
         }
         let original = tree.get(1u64.to_be_bytes()).unwrap().unwrap();
-        let forged = String::from_utf8(original.to_vec()).unwrap().replace("\"time\":1", "\"time\":7");
+        let forged = String::from_utf8(original.to_vec())
+            .unwrap()
+            .replace("\"time\":1", "\"time\":7");
         tree.insert(1u64.to_be_bytes(), forged.as_bytes()).unwrap();
-        assert!(matches!(log.verify(), Err(LogError::Damaged { sequence: 2, .. })));
+        assert!(matches!(
+            log.verify(),
+            Err(LogError::Damaged { sequence: 2, .. })
+        ));
         tree.remove(1u64.to_be_bytes()).unwrap();
-        assert!(matches!(log.verify(), Err(LogError::Damaged { sequence: 2, .. })));
+        assert!(matches!(
+            log.verify(),
+            Err(LogError::Damaged { sequence: 2, .. })
+        ));
     }
 }

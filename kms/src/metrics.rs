@@ -52,7 +52,13 @@ impl Default for Metrics {
             "Time from request to release",
             release_seconds.clone(),
         );
-        Self { registry, attestation_requests, attestation_failures, refusals, release_seconds }
+        Self {
+            registry,
+            attestation_requests,
+            attestation_failures,
+            refusals,
+            release_seconds,
+        }
     }
 }
 
@@ -75,7 +81,13 @@ mod tests {
         let metrics = Metrics::default();
         metrics.attestation_requests.inc();
         let text = metrics.render();
-        assert!(text.contains("dstack_kms_attestation_requests_total 1"), "{text}");
-        assert!(text.contains("dstack_kms_attestation_failures_total 0"), "{text}");
+        assert!(
+            text.contains("dstack_kms_attestation_requests_total 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("dstack_kms_attestation_failures_total 0"),
+            "{text}"
+        );
     }
 }

@@ -4,8 +4,8 @@
 //! ciphertext (public keys, trust anchors, origin) is its associated data, so
 //! none of it can be exchanged without the seal breaking.
 
+use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{Aead, AeadCore, KeyInit, OsRng, Payload};
-use aes_gcm::{Aes256Gcm, Key, Nonce};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -35,9 +35,18 @@ pub struct BrokenSeal;
 pub fn seal(key: &[u8; 32], associated: &[u8], plaintext: &[u8]) -> Result<Sealed, BrokenSeal> {
     let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
     let ciphertext = cipher(key)
-        .encrypt(&nonce, Payload { msg: plaintext, aad: associated })
+        .encrypt(
+            &nonce,
+            Payload {
+                msg: plaintext,
+                aad: associated,
+            },
+        )
         .map_err(|_| BrokenSeal)?;
-    Ok(Sealed { nonce: hex::encode(nonce), ciphertext: hex::encode(ciphertext) })
+    Ok(Sealed {
+        nonce: hex::encode(nonce),
+        ciphertext: hex::encode(ciphertext),
+    })
 }
 
 /// Opens what [`seal`] made with the same key and associated data.
@@ -55,13 +64,19 @@ pub fn open(
         .ok_or(BrokenSeal)?;
     let ciphertext = hex::decode(&sealed.ciphertext).map_err(|_| BrokenSeal)?;
     cipher(key)
-        .decrypt(Nonce::from_slice(&nonce), Payload { msg: &ciphertext, aad: associated })
+        .decrypt(
+            &nonce.into(),
+            Payload {
+                msg: &ciphertext,
+                aad: associated,
+            },
+        )
         .map(Zeroizing::new)
         .map_err(|_| BrokenSeal)
 }
 
 fn cipher(key: &[u8; 32]) -> Aes256Gcm {
-    Aes256Gcm::new(Key::<Aes256Gcm>::from_slice(key))
+    Aes256Gcm::new(key.into())
 }
 
 #[cfg(test)]
@@ -82,12 +97,18 @@ mod tests {
         let mut bytes = hex::decode(&sealed.ciphertext).unwrap();
         for position in 0..bytes.len() {
             bytes[position] ^= 1;
-            let forged = Sealed { ciphertext: hex::encode(&bytes), ..sealed.clone() };
+            let forged = Sealed {
+                ciphertext: hex::encode(&bytes),
+                ..sealed.clone()
+            };
             assert!(open(&[1; 32], b"", &forged).is_err(), "byte {position}");
             bytes[position] ^= 1;
         }
         for nonce in ["", "00", "zz", &"00".repeat(13)] {
-            let forged = Sealed { nonce: nonce.to_owned(), ..sealed.clone() };
+            let forged = Sealed {
+                nonce: nonce.to_owned(),
+                ..sealed.clone()
+            };
             assert!(open(&[1; 32], b"", &forged).is_err());
         }
     }

@@ -40,6 +40,9 @@ pub enum AppraisalError {
         /// From the quote.
         quoted: Register,
     },
+    /// A V1 digest joins name and payload by colons, so a name with one could hide an event.
+    #[error("runtime event name {0:?} contains a colon")]
+    EventName(String),
     /// The log has more than [`MAX_EVENTS`] entries.
     #[error("the event log has {0} entries; the limit is {MAX_EVENTS}")]
     TooManyEvents(usize),
@@ -111,6 +114,9 @@ impl Verifier {
             .find(|count| *count > MAX_EVENTS)
         {
             return Err(AppraisalError::TooManyEvents(count));
+        }
+        if let Some(event) = events.iter().find(|event| event.event.contains(':')) {
+            return Err(AppraisalError::EventName(event.event.clone()));
         }
         check_report_data(evidence, &td.report.report_data, expected)?;
         let [.., quoted] = td.report.rtmr;

@@ -154,6 +154,26 @@ async fn a_changed_event_log_does_not_replay() {
 }
 
 #[tokio::test]
+async fn an_event_cannot_be_hidden_by_moving_the_colon() {
+    let verifier = without_collateral().tolerating_missing_collateral();
+    let mut evidence = lite();
+    let events = &mut evidence.stack.runtime_events;
+    let provider = events
+        .iter_mut()
+        .find(|event| event.event == "key-provider")
+        .unwrap();
+    let text = String::from_utf8(provider.payload.clone()).unwrap();
+    let (head, tail) = text.split_once(':').unwrap();
+    provider.event = format!("key-provider:{head}");
+    provider.payload = tail.as_bytes().to_vec();
+    let error = verifier
+        .appraise(&evidence, Expect::Anything)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, AppraisalError::EventName(_)), "{error:?}");
+}
+
+#[tokio::test]
 async fn another_claimed_image_is_refused() {
     let appraisal = appraised(&lite()).await;
     let real = appraisal.vm_config().to_owned();
