@@ -30,7 +30,11 @@ impl Process {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot start {name}: {command:?}"))?;
-        Ok(Self { name: name.to_owned(), child, log })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
     }
 
     /// Starts `command` and returns the first line it prints on standard output.
@@ -51,7 +55,11 @@ impl Process {
             .spawn()
             .with_context(|| format!("cannot start {name}: {command:?}"))?;
         let stdout = child.stdout.take().context("standard output is piped")?;
-        let process = Self { name: name.to_owned(), child, log };
+        let process = Self {
+            name: name.to_owned(),
+            child,
+            log,
+        };
         let mut reader = BufReader::new(stdout);
         let mut line = String::new();
         reader.read_line(&mut line)?;
@@ -91,7 +99,11 @@ impl Process {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!("{} still runs after {limit:?}:\n{}", self.name, self.log_text());
+                bail!(
+                    "{} still runs after {limit:?}:\n{}",
+                    self.name,
+                    self.log_text()
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -128,12 +140,20 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     candidates.push(repository().join("node_modules/.bin").join(name));
     let path = std::env::var_os("PATH").unwrap_or_default();
     candidates.extend(std::env::split_paths(&path).map(|dir| dir.join(name)));
-    candidates.into_iter().find(|path| path.is_file()).with_context(|| {
-        format!("{name} not found: run `script/setup` and `cargo build --workspace --bins` first")
-    })
+    candidates
+        .into_iter()
+        .find(|path| path.is_file())
+        .with_context(|| {
+            format!(
+                "{name} not found: run `script/setup` and `cargo build --workspace --bins` first"
+            )
+        })
 }
 
 /// Root of this repository.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map_or_else(PathBuf::new, Path::to_owned)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .map_or_else(PathBuf::new, Path::to_owned)
 }

@@ -1,0 +1,665 @@
+//! The system and the steps that build it.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use alloy::signers::local::PrivateKeySigner;
+use anyhow::{Context, bail};
+use bylaw_chain::KmsInfo;
+use bylaw_chain::contracts::Owner;
+use bylaw_ratls::tls::{ServerTrust, client};
+use bylaw_rpc::message::guest::{AppInfo, GetKeyArgs, GetKeyResponse};
+use bylaw_rpc::message::kms::{
+    AttestationInfoResponse, BootstrapRequest, BootstrapResponse, GetMetaResponse,
+};
+use bylaw_rpc::message::simtee::{LaunchArgs, LaunchResponse, StopArgs};
+use bylaw_rpc::{Client, Empty};
+use bylaw_types::{AppCompose, AppId, ComposeHash, ContractAddress, OsImageHash};
+use tempfile::TempDir;
+
+use crate::process::{Process, program, repository};
+
+/// anvil's first account; public, worth nothing.
+const OWNER_KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+const CHAIN_ID: u64 = 31337;
+const READY: Duration = Duration::from_secs(30);
+
+/// Chain, contracts and software TEE.
+#[derive(Debug)]
+pub struct World {
+    /// JSON-RPC of the chain.
+    pub rpc_url: String,
+    /// `KmsAuth`.
+    pub kms_auth: ContractAddress,
+    /// Its owner, and the owner of every app.
+    pub owner: Owner,
+    /// Control socket of the software TEE.
+    pub control: PathBuf,
+    /// Where its collateral is served.
+    pub pccs: String,
+    /// PEM of its root.
+    pub root_ca: PathBuf,
+    _simtee: Process,
+    _anvil: Process,
+    dir: TempDir,
+}
+
+/// A manifest with its registered contract.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The contract.
+    pub id: AppId,
+    /// The manifest.
+    pub compose: String,
+}
+
+impl App {
+    /// Hash of the manifest.
+    ///
+    /// # Errors
+    /// When the manifest is not valid.
+    pub fn compose_hash(&self) -> anyhow::Result<ComposeHash> {
+        Ok(AppCompose::parse(self.compose.as_bytes())?.hash())
+    }
+}
+
+/// A manifest called `name` whose keys come from a KMS.
+pub fn manifest(name: &str) -> String {
+    format!(
+        r#"{{"manifest_version":2,"name":"{name}","runner":"docker-compose","docker_compose_file":"services:\n  web:\n    image: nginx\n","key_provider":"kms","storage_fs":"ext4"}}"#
+    )
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+impl World {
+    /// Starts chain and TEE and deploys the contracts with forge.
+    ///
+    /// # Errors
+    /// With the log of what did not start.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// As [`World::start`], with more arguments for the software TEE.
+    ///
+    /// # Errors
+    /// With the log of what did not start.
+    pub async fn start_with(simtee: &[&str]) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("bylaw-").tempdir()?;
+        let (anvil, rpc_url) = start_anvil(dir.path()).await?;
+        let state = dir.path().join("tee");
+        let (simtee, line) = Process::start_and_read_line(
+            "simtee",
+            dir.path(),
+            Command::new(program("bylaw-simtee")?)
+                .arg("serve")
+                .arg("--state")
+                .arg(&state)
+                .args(simtee),
+        )?;
+        let ready: serde_json::Value = serde_json::from_str(&line).context(line)?;
+        let text = |name: &str| ready[name].as_str().unwrap_or_default().to_owned();
+        let kms_auth = deploy_with_forge(&rpc_url)?;
+        Ok(Self {
+            owner: Owner::new(&rpc_url, OWNER_KEY.parse::<PrivateKeySigner>()?)?,
+            rpc_url,
+            kms_auth,
+            control: text("control").into(),
+            pccs: text("pccs"),
+            root_ca: text("root_ca").into(),
+            _simtee: simtee,
+            _anvil: anvil,
+            dir,
+        })
+    }
+
+    /// A directory for this world's files.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn control_client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&format!("unix:{}", self.control.display()))?)
+    }
+
+    /// Launches a simulated TD.
+    ///
+    /// # Errors
+    /// The simulator's reason.
+    pub async fn launch(&self, request: LaunchArgs) -> anyhow::Result<LaunchResponse> {
+        Ok(self.control_client()?.call("Launch", &request).await?)
+    }
+
+    /// Ends a simulated TD.
+    ///
+    /// # Errors
+    /// The simulator's reason.
+    pub async fn stop(&self, name: &str) -> anyhow::Result<()> {
+        let request = StopArgs {
+            name: name.to_owned(),
+        };
+        let _: Empty = self.control_client()?.call("Stop", &request).await?;
+        Ok(())
+    }
+
+    /// Waits until what was just mined is final (two blocks later).
+    ///
+    /// # Errors
+    /// When the chain stands still.
+    pub async fn settle(&self) -> anyhow::Result<()> {
+        // One block a second, final after two, and the policy's head cache.
+        tokio::time::sleep(Duration::from_millis(3800)).await;
+        Ok(())
+    }
+
+    /// Registers an app that allows `compose`.
+    ///
+    /// # Errors
+    /// The transaction's reason.
+    pub async fn create_app(&self, compose: &str) -> anyhow::Result<App> {
+        let hash = AppCompose::parse(compose.as_bytes())?.hash();
+        let id = self
+            .owner
+            .create_app(&self.kms_auth, Some(&hash), None, false)
+            .await?;
+        Ok(App {
+            id,
+            compose: compose.to_owned(),
+        })
+    }
+
+    /// A KMS that is bootstrapped, allowed, named on chain, and serving.
+    ///
+    /// # Errors
+    /// With the log of what failed.
+    pub async fn bootstrapped_kms(&self) -> anyhow::Result<Kms> {
+        let kms = self.start_kms("kms-1", KmsOptions::default()).await?;
+        self.allow_kms(&kms).await?;
+        self.settle().await?;
+        self.bootstrap(&kms).await?;
+        self.settle().await?;
+        kms.finish().await?;
+        kms.wait_until_serving().await?;
+        Ok(kms)
+    }
+
+    /// Launches a TD for a KMS and starts it; without keys it waits for onboarding.
+    ///
+    /// # Errors
+    /// With the log of what failed.
+    pub async fn start_kms(&self, name: &str, options: KmsOptions) -> anyhow::Result<Kms> {
+        let compose = format!(
+            r#"{{"manifest_version":2,"name":"{}","runner":"docker-compose"}}"#,
+            options.build
+        );
+        let td = self
+            .launch(LaunchArgs {
+                name: name.to_owned(),
+                app_compose: compose,
+                full_boot: true,
+                image: options.image.clone(),
+                ..LaunchArgs::default()
+            })
+            .await?;
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir_all(&dir)?;
+        let config = dir.join("kms.toml");
+        let (rpc, onboard, admin) = (free_port()?, free_port()?, free_port()?);
+        let root_ca = if options.vendor_anchors {
+            String::new()
+        } else {
+            self.root_ca.display().to_string()
+        };
+        let token = dir.join("token");
+        bylaw_types::file::write_private(&token, b"admin-token\n")?;
+        let rpc_urls = options
+            .rpc_urls
+            .clone()
+            .unwrap_or_else(|| vec![self.rpc_url.clone()]);
+        let text = format!(
+            r#"
+data_dir = {data:?}
+[rpc]
+listen = "127.0.0.1:{rpc}"
+[onboard]
+listen = "127.0.0.1:{onboard}"
+[admin]
+enabled = true
+listen = "127.0.0.1:{admin}"
+token_file = {token:?}
+[attester]
+endpoint = "simtee:{socket}"
+[trust]
+tdx_root_ca = {root_ca:?}
+[collateral]
+source = {pccs:?}
+[chain]
+rpc_urls = {rpc_urls:?}
+chain_id = {chain_id}
+kms_auth = "{kms_auth}"
+timeout = "2s"
+"#,
+            data = dir.join("data"),
+            socket = td.socket,
+            pccs = self.pccs,
+            chain_id = options.chain_id.unwrap_or(CHAIN_ID),
+            kms_auth = self.kms_auth,
+        );
+        bylaw_types::file::write_atomic(&config, text.as_bytes())?;
+        let mut kms = Kms {
+            name: name.to_owned(),
+            url: format!("https://127.0.0.1:{rpc}"),
+            onboard_url: format!("http://127.0.0.1:{onboard}"),
+            admin_url: format!("http://127.0.0.1:{admin}"),
+            td,
+            config,
+            dir,
+            process: None,
+        };
+        kms.start()?;
+        Ok(kms)
+    }
+
+    /// Allows image, build and machine of this KMS.
+    ///
+    /// # Errors
+    /// The transaction's reason.
+    pub async fn allow_kms(&self, kms: &Kms) -> anyhow::Result<()> {
+        let info = kms.attestation_info().await?;
+        let image = OsImageHash::try_from(info.os_image_hash.as_slice())?;
+        self.owner
+            .set_os_image(&self.kms_auth, &image, true)
+            .await?;
+        self.owner
+            .allow_kms(
+                &self.kms_auth,
+                &info.mr_aggregated.as_slice().try_into()?,
+                &info.device_id.as_slice().try_into()?,
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Bootstraps and names the root keys on chain.
+    ///
+    /// # Errors
+    /// The KMS's reason.
+    pub async fn bootstrap(&self, kms: &Kms) -> anyhow::Result<BootstrapResponse> {
+        let request = BootstrapRequest {
+            domain: "localhost".to_owned(),
+        };
+        let answer: BootstrapResponse = kms.onboarding()?.call("Bootstrap", &request).await?;
+        let info = KmsInfo {
+            k256_public: answer.k256_pubkey.clone(),
+            ca_spki_der: answer.ca_pubkey.clone(),
+        };
+        self.owner.set_kms_info(&self.kms_auth, &info).await?;
+        Ok(answer)
+    }
+
+    /// Launches a TD for `app` and starts its agent; waits until it has its keys.
+    ///
+    /// # Errors
+    /// With the agent's log, which names why there are no keys.
+    pub async fn start_agent(
+        &self,
+        name: &str,
+        app: &App,
+        kms: &Kms,
+        options: AgentOptions,
+    ) -> anyhow::Result<Agent> {
+        let td = self
+            .launch(LaunchArgs {
+                name: name.to_owned(),
+                app_compose: app.compose.clone(),
+                app_id: app.id.as_bytes().to_vec(),
+                image: options.image.clone(),
+                debug: options.debug,
+                ..LaunchArgs::default()
+            })
+            .await?;
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir_all(&dir)?;
+        let compose_file = dir.join("app-compose.json");
+        bylaw_types::file::write_atomic(&compose_file, app.compose.as_bytes())?;
+        let config = dir.join("agent.toml");
+        let text = format!(
+            r#"
+compose_file = {compose_file:?}
+attester = "simtee:{socket}"
+[listen]
+dstack = {dstack:?}
+tappd = {tappd:?}
+[kms]
+urls = [{url:?}]
+[chain]
+rpc_urls = [{rpc:?}]
+chain_id = {CHAIN_ID}
+kms_auth = "{kms_auth}"
+[trust]
+tdx_root_ca = {root:?}
+[collateral]
+source = {pccs:?}
+"#,
+            socket = td.socket,
+            dstack = dir.join("dstack.sock"),
+            tappd = dir.join("tappd.sock"),
+            url = options.kms_url.clone().unwrap_or_else(|| kms.url.clone()),
+            rpc = self.rpc_url,
+            kms_auth = self.kms_auth,
+            root = self.root_ca,
+            pccs = self.pccs,
+        );
+        bylaw_types::file::write_atomic(&config, text.as_bytes())?;
+        let mut agent = Agent {
+            dstack: dir.join("dstack.sock"),
+            tappd: dir.join("tappd.sock"),
+            td,
+            config,
+            dir,
+            process: None,
+        };
+        if let Err(error) = agent.start() {
+            self.stop(name).await?;
+            return Err(error);
+        }
+        Ok(agent)
+    }
+}
+
+async fn start_anvil(dir: &Path) -> anyhow::Result<(Process, String)> {
+    let port = free_port()?;
+    let mut anvil = Process::start(
+        "anvil",
+        dir,
+        Command::new(program("anvil")?)
+            .args(["--silent", "--block-time", "1", "--slots-in-an-epoch", "1"])
+            .args(["--port", &port.to_string()]),
+    )?;
+    let deadline = Instant::now() + READY;
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        anvil.check_alive()?;
+        if Instant::now() > deadline {
+            bail!("anvil does not listen on port {port}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok((anvil, format!("http://127.0.0.1:{port}")))
+}
+
+/// `script/Deploy.s.sol:DeployScript`, as an operator would run it.
+fn deploy_with_forge(rpc_url: &str) -> anyhow::Result<ContractAddress> {
+    let output = Command::new(program("forge")?)
+        .current_dir(repository())
+        .env("PRIVATE_KEY", OWNER_KEY)
+        .args([
+            "script",
+            "script/Deploy.s.sol:DeployScript",
+            "--broadcast",
+            "--slow",
+        ])
+        .args(["--rpc-url", rpc_url])
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines()
+        .find_map(|line| line.trim().strip_prefix("KmsAuth proxy deployed to: "))
+        .and_then(|address| address.trim().parse().ok())
+        .with_context(|| {
+            format!(
+                "forge did not deploy:\n{text}\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
+}
+
+/// How a KMS differs from the usual one.
+#[derive(Debug, Clone)]
+pub struct KmsOptions {
+    /// Names its build: another name is another measurement.
+    pub build: String,
+    /// Seed of its OS image.
+    pub image: String,
+    /// Trust the vendors instead of the software TEE.
+    pub vendor_anchors: bool,
+    /// Other endpoints than the chain's own.
+    pub rpc_urls: Option<Vec<String>>,
+    /// Another chain id.
+    pub chain_id: Option<u64>,
+}
+
+impl Default for KmsOptions {
+    fn default() -> Self {
+        Self {
+            build: "bylaw-kms".to_owned(),
+            image: String::new(),
+            vendor_anchors: false,
+            rpc_urls: None,
+            chain_id: None,
+        }
+    }
+}
+
+/// A KMS process.
+#[derive(Debug)]
+pub struct Kms {
+    name: String,
+    /// Main listener.
+    pub url: String,
+    /// Listener before it has keys.
+    pub onboard_url: String,
+    /// Admin listener.
+    pub admin_url: String,
+    /// Its TD.
+    pub td: LaunchResponse,
+    config: PathBuf,
+    dir: PathBuf,
+    process: Option<Process>,
+}
+
+impl Kms {
+    /// Starts the process (again).
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        let mut command = Command::new(program("bylaw-kms")?);
+        command.arg("--config").arg(&self.config);
+        self.process = Some(Process::start("kms", &self.dir, &mut command)?);
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Its directory: configuration, data, log.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Everything it logged.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(self.dir.join("kms.log")).unwrap_or_default()
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let id = self.process.as_ref()?.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// Waits for the process to end by itself; its log.
+    ///
+    /// # Errors
+    /// When it goes on.
+    pub fn wait_for_end(&mut self) -> anyhow::Result<String> {
+        let process = self.process.as_mut().context("not started")?;
+        process.wait(READY)?;
+        Ok(process.log_text())
+    }
+
+    fn onboarding(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&self.onboard_url)?.prpc())
+    }
+
+    /// Calls the onboarding service once it listens.
+    ///
+    /// # Errors
+    /// When it does not listen in time.
+    pub async fn attestation_info(&self) -> anyhow::Result<AttestationInfoResponse> {
+        let deadline = Instant::now() + READY;
+        loop {
+            match self
+                .onboarding()?
+                .call("GetAttestationInfo", &Empty {})
+                .await
+            {
+                Ok(info) => return Ok(info),
+                Err(error) if Instant::now() > deadline => {
+                    bail!(
+                        "{} does not onboard: {error}\n{}",
+                        self.name,
+                        self.log_text()
+                    )
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// Calls a method of the onboarding service.
+    ///
+    /// # Errors
+    /// The KMS's reason.
+    pub async fn onboard_call<Req: bylaw_rpc::Message, Res: bylaw_rpc::Message>(
+        &self,
+        method: &str,
+        request: &Req,
+    ) -> anyhow::Result<Res> {
+        Ok(self.onboarding()?.call(method, request).await?)
+    }
+
+    /// Ends the onboarding phase.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn finish(&self) -> anyhow::Result<()> {
+        let _: Empty = self.onboarding()?.call("Finish", &Empty {}).await?;
+        Ok(())
+    }
+
+    /// A client of the main listener that trusts whoever answers; for looking only.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&self.url)?
+            .prpc()
+            .with_tls(client(ServerTrust::FirstContact, None)?))
+    }
+
+    /// Waits until `GetMeta` answers.
+    ///
+    /// # Errors
+    /// With its log when it does not.
+    pub async fn wait_until_serving(&self) -> anyhow::Result<GetMetaResponse> {
+        let deadline = Instant::now() + READY;
+        loop {
+            match self.client()?.call("GetMeta", &Empty {}).await {
+                Ok(meta) => return Ok(meta),
+                Err(error) if Instant::now() > deadline => {
+                    bail!("{} does not serve: {error}\n{}", self.name, self.log_text())
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+}
+
+/// How an app's VM differs from the usual one.
+#[derive(Debug, Clone, Default)]
+pub struct AgentOptions {
+    /// Seed of its OS image.
+    pub image: String,
+    /// Launch with the debug attribute.
+    pub debug: bool,
+    /// Another KMS address than the KMS's own.
+    pub kms_url: Option<String>,
+}
+
+/// An app's agent that has its keys.
+#[derive(Debug)]
+pub struct Agent {
+    /// Current API.
+    pub dstack: PathBuf,
+    /// Legacy API.
+    pub tappd: PathBuf,
+    /// Its TD.
+    pub td: LaunchResponse,
+    config: PathBuf,
+    dir: PathBuf,
+    process: Option<Process>,
+}
+
+impl Agent {
+    /// Starts the process (again) and waits until it has its keys.
+    ///
+    /// # Errors
+    /// With its log, which names why there are no keys.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        let mut command = Command::new(program("bylaw-agent")?);
+        command.arg("--config").arg(&self.config);
+        let (process, line) = Process::start_and_read_line("agent", &self.dir, &mut command)?;
+        if line != "ready" {
+            bail!("the agent says {line:?}");
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Everything it logged.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
+    }
+
+    /// A client of the current API.
+    ///
+    /// # Errors
+    /// Never for a socket path.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&format!("unix:{}", self.dstack.display()))?)
+    }
+
+    /// The key at `path`.
+    ///
+    /// # Errors
+    /// The agent's reason.
+    pub async fn key(&self, path: &str) -> anyhow::Result<GetKeyResponse> {
+        let request = GetKeyArgs {
+            path: path.to_owned(),
+            ..GetKeyArgs::default()
+        };
+        Ok(self.client()?.call("GetKey", &request).await?)
+    }
+
+    /// Who the app is.
+    ///
+    /// # Errors
+    /// The agent's reason.
+    pub async fn info(&self) -> anyhow::Result<AppInfo> {
+        Ok(self.client()?.call("Info", &Empty {}).await?)
+    }
+}
