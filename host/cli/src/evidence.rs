@@ -1,0 +1,185 @@
+//! Reading evidence in whatever form people have it, and what to verify it with.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bylaw_attest::collateral::{Directory, Fixed, Pccs};
+use bylaw_attest::{
+    Attestation, Collateral, CollateralSource, GetQuoteAnswer, MAX_LEN, TrustAnchors, Verifier,
+};
+use bylaw_ratls::RaTlsCert;
+use bylaw_ratls::tls::{ServerTrust, client};
+use bylaw_rpc::{Client, ClientError};
+use bylaw_types::clock::Clock;
+use clap::Args;
+
+use crate::output::Failure;
+
+/// What evidence is verified with.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct TrustArgs {
+    /// Collateral: a JSON file, a directory of them, or a PCCS URL.
+    #[arg(
+        long,
+        env = "BYLAW_COLLATERAL",
+        default_value = "https://pccs.phala.network"
+    )]
+    collateral: String,
+    /// Verify as of this Unix time instead of now.
+    #[arg(long)]
+    at: Option<u64>,
+    /// Trust this TDX root (PEM) instead of Intel's: for simulated evidence.
+    #[arg(long, env = "BYLAW_ROOT_CA")]
+    root_ca: Option<PathBuf>,
+}
+
+impl TrustArgs {
+    pub(crate) fn verifier(&self) -> Result<Verifier, Failure> {
+        let clock = self.at.map_or_else(Clock::system, Clock::fixed);
+        Ok(Verifier::new(self.anchors()?, self.source()?, clock))
+    }
+
+    fn anchors(&self) -> Result<TrustAnchors, Failure> {
+        let Some(path) = &self.root_ca else {
+            return Ok(TrustAnchors::vendor());
+        };
+        let pem = read(path)?;
+        TrustAnchors::with_tdx_root(&pem)
+            .map_err(|error| Failure::Unusable(format!("--root-ca {}: {error}", path.display())))
+    }
+
+    fn source(&self) -> Result<Arc<dyn CollateralSource>, Failure> {
+        let unusable = |error: bylaw_attest::CollateralError| Failure::Unusable(error.to_string());
+        let place = &self.collateral;
+        if place.starts_with("http://") || place.starts_with("https://") {
+            return Ok(Arc::new(Pccs::new(place).map_err(unusable)?));
+        }
+        let path = Path::new(place);
+        if path.is_dir() {
+            return Ok(Arc::new(Directory::new(path)));
+        }
+        let text = String::from_utf8_lossy(&read(path)?).into_owned();
+        Ok(Arc::new(Fixed::new(
+            Collateral::from_json(&text, place).map_err(unusable)?,
+        )))
+    }
+}
+
+/// Evidence, by what was found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A TDX quote alone.
+    Quote(Vec<u8>),
+    /// With event log and configuration.
+    Attestation(Box<Attestation>),
+    /// In a certificate.
+    Certificate(Box<RaTlsCert>),
+}
+
+impl Found {
+    pub(crate) fn describe(&self) -> &'static str {
+        match self {
+            Self::Quote(_) => "TDX quote without event log",
+            Self::Attestation(_) => "attestation with event log",
+            Self::Certificate(_) => "RA-TLS certificate",
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unusable = |reason: String| Failure::Unusable(format!("{}: {reason}", path.display()));
+    let metadata = std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?;
+    if metadata.len() > 4 * MAX_LEN as u64 {
+        return Err(unusable(format!(
+            "{} bytes are too long for evidence",
+            metadata.len()
+        )));
+    }
+    std::fs::read(path).map_err(|error| unusable(error.to_string()))
+}
+
+/// Evidence from a file, the TLS certificate at an https URL, or a document at an http URL.
+pub(crate) async fn load(source: &str) -> Result<Found, Failure> {
+    if source.starts_with("https://") {
+        return peer_certificate(source).await;
+    }
+    if source.starts_with("http://") {
+        let client = Client::new(source).map_err(unreachable)?;
+        let path = source.splitn(4, '/').nth(3).unwrap_or_default();
+        let mut connection = client.connect().await.map_err(unreachable)?;
+        let text = connection
+            .get(&format!("/{path}"))
+            .await
+            .map_err(unreachable)?;
+        return parse(source, text.as_bytes());
+    }
+    parse(source, &read(Path::new(source))?)
+}
+
+fn unreachable(error: ClientError) -> Failure {
+    Failure::Unreachable(error.to_string())
+}
+
+async fn peer_certificate(url: &str) -> Result<Found, Failure> {
+    let client = Client::new(url)
+        .map_err(unreachable)?
+        .with_tls(client(ServerTrust::FirstContact, None)?);
+    let connection = client.connect().await.map_err(unreachable)?;
+    let der = connection
+        .peer_certificates()
+        .first()
+        .ok_or_else(|| Failure::Unusable(format!("{url} presents no certificate")))?;
+    certificate(url, der)
+}
+
+fn certificate(source: &str, bytes: &[u8]) -> Result<Found, Failure> {
+    RaTlsCert::parse(bytes)
+        .map(|cert| Found::Certificate(Box::new(cert)))
+        .map_err(|error| Failure::Unusable(format!("{source}: {error}")))
+}
+
+/// Recognises the form by its beginning.
+fn parse(source: &str, bytes: &[u8]) -> Result<Found, Failure> {
+    let unusable = |error: &dyn std::fmt::Display| Failure::Unusable(format!("{source}: {error}"));
+    let trimmed = bytes.trim_ascii();
+    if trimmed.is_empty() {
+        return Err(unusable(&"it is empty"));
+    }
+    if trimmed.starts_with(b"-----BEGIN CERTIFICATE") || bytes.starts_with(&[0x30, 0x82]) {
+        return certificate(source, trimmed);
+    }
+    if trimmed.starts_with(b"{") {
+        let answer: GetQuoteAnswer =
+            serde_json::from_slice(trimmed).map_err(|error| unusable(&error))?;
+        if answer.attestation.is_empty() && answer.event_log.is_empty() {
+            let quote = hex::decode(answer.quote.trim_start_matches("0x"))
+                .map_err(|error| unusable(&error))?;
+            return binary(source, &quote);
+        }
+        return Attestation::try_from(answer)
+            .map(|evidence| Found::Attestation(Box::new(evidence)))
+            .map_err(|error| unusable(&error));
+    }
+    let text = std::str::from_utf8(trimmed)
+        .ok()
+        .map(|text| text.trim_start_matches("0x"));
+    match text.and_then(|text| hex::decode(text).ok()) {
+        Some(decoded) => binary(source, &decoded),
+        None => binary(source, bytes),
+    }
+}
+
+/// A quote starts with its version (4 or 5, little-endian); an attestation does not.
+fn binary(source: &str, bytes: &[u8]) -> Result<Found, Failure> {
+    let unusable = |error: &dyn std::fmt::Display| Failure::Unusable(format!("{source}: {error}"));
+    if let [version, 0, ..] = bytes
+        && *version != 0
+    {
+        // Parsing decides whether this can be used; verifying comes later.
+        bylaw_attest::tdx::report(bytes).map_err(|error| unusable(&error))?;
+        return Ok(Found::Quote(bytes.to_vec()));
+    }
+    Attestation::decode(bytes)
+        .map(|evidence| Found::Attestation(Box::new(evidence)))
+        .map_err(|error| unusable(&error))
+}

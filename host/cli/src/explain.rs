@@ -1,0 +1,224 @@
+//! `bylaw explain`: every rule with its inputs, passed or failed.
+
+use bylaw_attest::{Appraisal, AppraisalError, Expect, Mode};
+use bylaw_chain::{AppSettings, Decision, Denial, PolicySource};
+use bylaw_types::{BootInfo, TcbStatus};
+use clap::Args as ClapArgs;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::chain::{ChainArgs, doubt};
+use crate::evidence::{Found, TrustArgs, load};
+use crate::output::{Failure, Output};
+
+/// Options of `bylaw explain`.
+#[derive(ClapArgs)]
+#[command(after_help = "Example:\n  \
+    bylaw explain getquote.json --rpc-url http://127.0.0.1:8545 --kms-contract 0x…\n\n\
+    Exit codes: 0 allowed, 3 denied by policy, 4 evidence not verified")]
+pub(crate) struct Args {
+    /// Evidence: a file, an https URL (its TLS certificate) or an http URL (a document).
+    source: String,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    chain: ChainArgs,
+    /// Judge the rest of evidence whose platform status nobody reports. A KMS never
+    /// releases keys to it.
+    #[arg(long)]
+    accept_tcb_not_reported: bool,
+}
+
+/// One rule and what it saw.
+#[derive(Debug, Serialize)]
+struct Rule {
+    rule: &'static str,
+    passed: bool,
+    input: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+fn rule(rule: &'static str, passed: bool, input: impl ToString) -> Rule {
+    Rule {
+        rule,
+        passed,
+        input: input.to_string(),
+        fix: None,
+    }
+}
+
+pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    let found = load(&args.source).await?;
+    let appraisal = match appraise(&args, &found).await {
+        Ok(appraisal) => appraisal,
+        Err(failure) => return Err(failure),
+    };
+    let mut rules = vec![
+        rule(
+            "signatures",
+            true,
+            "quote, quoting enclave and PCK chain to a trust anchor",
+        ),
+        rule(
+            "event log",
+            true,
+            format!("replays to RTMR3 {}", appraisal.report().rtmr[3]),
+        ),
+        platform_rule(&appraisal),
+    ];
+    let who = match appraisal.identify(Mode::Full, None) {
+        Ok(who) => who,
+        Err(error) => {
+            rules.push(rule("identity", false, &error));
+            return finish(output, None, rules, Err(error.to_string()));
+        }
+    };
+    rules.push(rule("os image proven", true, who.os_image_hash));
+
+    let policy = args.chain.policy()?;
+    let settings = policy.app_settings(&who).await.map_err(doubt)?;
+    let decision = policy.decide_app(who.clone()).await.map_err(doubt)?;
+    rules.extend(contract_rules(&settings, &who));
+    let verdict = match &decision {
+        Decision::Allow(_) => Ok(()),
+        Decision::Deny(denial) => {
+            attach_fix(&mut rules, denial);
+            Err(denial.to_string())
+        }
+    };
+    finish(output, Some((&who, settings.block.number)), rules, verdict)
+}
+
+async fn appraise(args: &Args, found: &Found) -> Result<Appraisal, Failure> {
+    let mut verifier = args.trust.verifier()?;
+    if args.accept_tcb_not_reported {
+        verifier = verifier.tolerating_missing_collateral();
+    }
+    let unverified = |error: AppraisalError| {
+        let hint = match &error {
+            AppraisalError::CollateralMissing(_) => {
+                ". Give --collateral, or judge the rest with --accept-tcb-not-reported"
+            }
+            _ => "",
+        };
+        Failure::Unverified(format!("{error}{hint}"))
+    };
+    match found {
+        Found::Quote(_) => Err(Failure::Unusable(
+            "a quote alone names no app: give an attestation or a GetQuote answer".to_owned(),
+        )),
+        Found::Attestation(evidence) => verifier
+            .appraise(evidence, Expect::Anything)
+            .await
+            .map_err(unverified),
+        Found::Certificate(cert) => {
+            let evidence = cert.attestation.as_ref().ok_or_else(|| {
+                Failure::Unusable("the certificate carries no attestation".to_owned())
+            })?;
+            let expect = Expect::RaTlsKey(&cert.spki_der);
+            verifier
+                .appraise(evidence, expect)
+                .await
+                .map_err(unverified)
+        }
+    }
+}
+
+fn platform_rule(appraisal: &Appraisal) -> Rule {
+    let status = appraisal.tcb_status();
+    let input = match status {
+        TcbStatus::NotReported => {
+            "NotReported: no collateral; accepted here only because you asked".to_owned()
+        }
+        status => status.to_string(),
+    };
+    rule("platform", true, input)
+}
+
+fn contract_rules(settings: &AppSettings, who: &BootInfo) -> Vec<Rule> {
+    let mut rules = vec![
+        rule("app registered", settings.registered, who.app_id),
+        rule(
+            "os image allowed",
+            settings.os_image_allowed,
+            who.os_image_hash,
+        ),
+        rule("app deployed", settings.deployed, who.app_id),
+    ];
+    if let Some(app) = &settings.rules {
+        let tcb_fits = !app.require_tcb_up_to_date || who.tcb_status == TcbStatus::UpToDate;
+        let need = if app.require_tcb_up_to_date {
+            "UpToDate required"
+        } else {
+            "any accepted"
+        };
+        rules.push(rule(
+            "tcb status",
+            tcb_fits,
+            format!("{} ({need})", who.tcb_status),
+        ));
+        rules.push(rule(
+            "compose hash allowed",
+            app.compose_allowed,
+            who.compose_hash,
+        ));
+        let device = app.allow_any_device || app.device_allowed;
+        let any = if app.allow_any_device {
+            " (any device)"
+        } else {
+            ""
+        };
+        rules.push(rule(
+            "device allowed",
+            device,
+            format!("{}{any}", who.device_id),
+        ));
+    }
+    rules
+}
+
+/// The fix belongs to the rule that decided.
+fn attach_fix(rules: &mut Vec<Rule>, denial: &Denial) {
+    let fix = denial.fix();
+    match rules.iter_mut().find(|rule| !rule.passed) {
+        Some(rule) => rule.fix = fix,
+        // A contract of its own making said no.
+        None => rules.push(Rule {
+            rule: "app contract",
+            passed: false,
+            input: denial.reason.clone(),
+            fix,
+        }),
+    }
+}
+
+fn finish(
+    output: &Output,
+    decided: Option<(&BootInfo, u64)>,
+    rules: Vec<Rule>,
+    verdict: Result<(), String>,
+) -> Result<(), Failure> {
+    let mut lines = Vec::new();
+    for rule in &rules {
+        let mark = if rule.passed { "passed" } else { "FAILED" };
+        lines.push((rule.rule, format!("{mark}  {}", rule.input)));
+        if let Some(fix) = &rule.fix {
+            lines.push(("", format!("        fix: {fix}")));
+        }
+    }
+    if let Some((_, block)) = decided {
+        lines.push(("block", block.to_string()));
+    }
+    let text = if verdict.is_ok() { "allowed" } else { "denied" };
+    lines.push(("verdict", text.to_owned()));
+    let value = json!({
+        "allowed": verdict.is_ok(),
+        "rules": rules,
+        "boot_info": decided.map(|(who, _)| who),
+        "block": decided.map(|(_, block)| block),
+        "reason": verdict.as_ref().err(),
+    });
+    output.result(&lines, &value);
+    verdict.map_err(Failure::Denied)
+}

@@ -1,1 +1,0 @@
-//! bylaw: deploy, govern, verify, explain.

@@ -1,0 +1,98 @@
+//! What commands print, and how they fail.
+
+use serde_json::{Value, json};
+
+/// Why a command did not succeed; decides the exit code.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Anything else (1).
+    Failed(anyhow::Error),
+    /// The input cannot be used (2).
+    Unusable(String),
+    /// The contract says no (3).
+    Denied(String),
+    /// The evidence does not hold (4).
+    Unverified(String),
+    /// A service does not answer (5).
+    Unreachable(String),
+}
+
+impl Failure {
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Unusable(_) => 2,
+            Self::Denied(_) => 3,
+            Self::Unverified(_) => 4,
+            Self::Unreachable(_) => 5,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "failed",
+            Self::Unusable(_) => "unusable_input",
+            Self::Denied(_) => "denied",
+            Self::Unverified(_) => "not_verified",
+            Self::Unreachable(_) => "unreachable",
+        }
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            Self::Failed(error) => format!("{error:#}"),
+            Self::Unusable(text)
+            | Self::Denied(text)
+            | Self::Unverified(text)
+            | Self::Unreachable(text) => text.clone(),
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Text or JSON on standard output.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// A result: aligned lines of name and value, or the JSON value.
+    pub(crate) fn result(&self, lines: &[(&str, String)], value: &Value) {
+        if self.json {
+            println!("{value:#}");
+            return;
+        }
+        let width = lines
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or_default();
+        for (name, text) in lines {
+            println!("{name:width$}  {text}");
+        }
+    }
+
+    /// For people only.
+    pub(crate) fn say(&self, text: &str) {
+        eprintln!("{text}");
+    }
+
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if self.json {
+            let value = json!({ "error": failure.sentence(), "code": failure.name() });
+            eprintln!("{value:#}");
+        } else {
+            eprintln!("error: {} [{}]", failure.sentence(), failure.name());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `bylaw verify`.
+
+use bylaw_attest::tdx::VerifiedTd;
+use bylaw_attest::{Appraisal, AppraisalError, Expect, Mode, Verifier};
+use bylaw_types::{ReportData, TcbStatus};
+use clap::Args as ClapArgs;
+use serde_json::{Value, json};
+
+use crate::evidence::{Found, TrustArgs, load};
+use crate::output::{Failure, Output};
+
+/// Options of `bylaw verify`.
+#[derive(ClapArgs)]
+#[command(after_help = "Examples:\n  \
+    bylaw verify quote.bin\n  \
+    bylaw verify getquote.json --collateral collateral.json --at 1750414563\n  \
+    bylaw verify https://kms.example.com:8000 --json\n\n\
+    Exit codes: 0 verified, 4 verification failed, 2 unusable input, 5 unreachable")]
+pub(crate) struct Args {
+    /// Evidence: a file, an https URL (its TLS certificate) or an http URL (a document).
+    source: String,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// The report data it must have been made for, hex, up to 64 bytes.
+    #[arg(long)]
+    report_data: Option<String>,
+}
+
+/// Lines for people and the same for programs.
+struct Report {
+    lines: Vec<(&'static str, String)>,
+    value: Value,
+}
+
+pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
+    let expected = args
+        .report_data
+        .as_deref()
+        .map(parse_report_data)
+        .transpose()?;
+    let found = load(&args.source).await?;
+    let verifier = args.trust.verifier()?;
+    if !verifier.anchors().is_vendor() {
+        output.say("NOT VENDOR EVIDENCE: verified under the root given, not under Intel's");
+    }
+    let verdict = establish(&found, &verifier, expected.as_ref()).await;
+    match verdict {
+        Ok(report) => {
+            print(output, &found, "verified", report);
+            Ok(())
+        }
+        Err(error) => {
+            if let AppraisalError::CollateralMissing(_) = &error {
+                let lenient = verifier.tolerating_missing_collateral();
+                if let Ok(report) = establish(&found, &lenient, expected.as_ref()).await {
+                    print(
+                        output,
+                        &found,
+                        "signatures hold, TCB status not reported",
+                        report,
+                    );
+                }
+            }
+            Err(Failure::Unverified(error.to_string()))
+        }
+    }
+}
+
+fn parse_report_data(text: &str) -> Result<ReportData, Failure> {
+    let unusable =
+        |error: &dyn std::fmt::Display| Failure::Unusable(format!("--report-data {text}: {error}"));
+    let bytes = hex::decode(text.trim_start_matches("0x")).map_err(|error| unusable(&error))?;
+    ReportData::padded(&bytes).map_err(|error| unusable(&error))
+}
+
+async fn establish(
+    found: &Found,
+    verifier: &Verifier,
+    expected: Option<&ReportData>,
+) -> Result<Report, AppraisalError> {
+    match found {
+        Found::Quote(quote) => {
+            let td = verifier.verify_quote(quote, expected).await?;
+            Ok(of_quote(&td))
+        }
+        Found::Attestation(evidence) => {
+            let expect = expected.map_or(Expect::Anything, Expect::ReportData);
+            let appraisal = verifier.appraise(evidence, expect).await?;
+            Ok(of_appraisal(&appraisal))
+        }
+        Found::Certificate(cert) => {
+            let Some(evidence) = &cert.attestation else {
+                return Err(AppraisalError::UnsupportedPlatform(
+                    "a certificate without evidence",
+                ));
+            };
+            let appraisal = verifier
+                .appraise(evidence, Expect::RaTlsKey(&cert.spki_der))
+                .await?;
+            let mut report = of_appraisal(&appraisal);
+            report
+                .lines
+                .push(("key", "bound to this certificate's key".to_owned()));
+            if let Some(usage) = &cert.usage {
+                report.lines.push(("usage", usage.clone()));
+            }
+            report.value["certificate"] =
+                json!({ "subject": cert.subject, "usage": cert.usage, "app_id": cert.app_id });
+            Ok(report)
+        }
+    }
+}
+
+fn tcb(status: TcbStatus, advisories: &[String]) -> String {
+    match (status, advisories) {
+        (TcbStatus::NotReported, _) => "not reported (collateral missing)".to_owned(),
+        (status, []) => status.to_string(),
+        (status, advisories) => format!("{status}, advisories {}", advisories.join(" ")),
+    }
+}
+
+fn of_quote(td: &VerifiedTd) -> Report {
+    let [rtmr0, rtmr1, rtmr2, rtmr3] = td.report.rtmr;
+    Report {
+        lines: vec![
+            ("tcb", tcb(td.tcb_status, &td.advisory_ids)),
+            ("device", td.device_id.to_string()),
+            ("mrtd", td.report.mrtd.to_string()),
+            ("rtmr0", rtmr0.to_string()),
+            ("rtmr1", rtmr1.to_string()),
+            ("rtmr2", rtmr2.to_string()),
+            ("rtmr3", rtmr3.to_string()),
+            ("report data", td.report.report_data.to_string()),
+            (
+                "identity",
+                "not established: there is no event log".to_owned(),
+            ),
+        ],
+        value: json!({
+            "tcb_status": td.tcb_status, "advisory_ids": td.advisory_ids,
+            "device_id": td.device_id, "mrtd": td.report.mrtd, "rtmr": td.report.rtmr,
+            "report_data": td.report.report_data, "identity": null,
+        }),
+    }
+}
+
+fn of_appraisal(appraisal: &Appraisal) -> Report {
+    let td = appraisal.report();
+    let [rtmr0, rtmr1, rtmr2, rtmr3] = td.rtmr;
+    let mut lines = vec![
+        ("tcb", tcb(appraisal.tcb_status(), appraisal.advisory_ids())),
+        ("anchors", appraisal.anchors().to_string()),
+        ("device", appraisal.device_id().to_string()),
+        ("mrtd", td.mrtd.to_string()),
+        ("rtmr0", rtmr0.to_string()),
+        ("rtmr1", rtmr1.to_string()),
+        ("rtmr2", rtmr2.to_string()),
+        (
+            "rtmr3",
+            format!(
+                "{rtmr3} (replays from {} events)",
+                appraisal.runtime_events().len()
+            ),
+        ),
+        ("report data", td.report_data.to_string()),
+    ];
+    let identity = appraisal.identify(Mode::Full, None);
+    match &identity {
+        Ok(who) => {
+            lines.push(("app", who.app_id.to_string()));
+            lines.push(("compose hash", who.compose_hash.to_string()));
+            let instance = who
+                .instance_id
+                .map_or("none".to_owned(), |id| id.to_string());
+            lines.push(("instance", instance));
+            lines.push(("os image", format!("{} (proven)", who.os_image_hash)));
+            lines.push(("mr system", who.mr_system.to_string()));
+            lines.push(("mr aggregated", who.mr_aggregated.to_string()));
+        }
+        Err(error) => lines.push(("identity", format!("not established: {error}"))),
+    }
+    Report {
+        lines,
+        value: json!({
+            "tcb_status": appraisal.tcb_status(), "advisory_ids": appraisal.advisory_ids(),
+            "trust_anchors": appraisal.anchors(), "device_id": appraisal.device_id(),
+            "mrtd": td.mrtd, "rtmr": td.rtmr, "report_data": td.report_data,
+            "identity": identity.as_ref().ok(),
+            "identity_error": identity.as_ref().err().map(ToString::to_string),
+            "verified_at": appraisal.verified_at(),
+        }),
+    }
+}
+
+fn print(output: &Output, found: &Found, verdict: &str, report: Report) {
+    let mut lines = vec![
+        ("found", found.describe().to_owned()),
+        ("verdict", verdict.to_owned()),
+    ];
+    lines.extend(report.lines);
+    let mut value = report.value;
+    value["found"] = found.describe().into();
+    value["verdict"] = verdict.into();
+    output.result(&lines, &value);
+}
