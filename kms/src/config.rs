@@ -347,7 +347,7 @@ impl TryFrom<RawChain> for Chain {
             return Err(value(
                 "chain.agreement",
                 &raw.agreement.to_string(),
-                &format!(
+                format!(
                     "must be 1 to the number of rpc_urls ({})",
                     raw.rpc_urls.len()
                 ),
@@ -363,7 +363,7 @@ impl TryFrom<RawChain> for Chain {
         let kms_auth: ContractAddress = raw
             .kms_auth
             .parse()
-            .map_err(|error| value("chain.kms_auth", &raw.kms_auth, &format!("{error}")))?;
+            .map_err(|error| value("chain.kms_auth", &raw.kms_auth, error))?;
         if kms_auth.is_zero() {
             return Err(value(
                 "chain.kms_auth",

@@ -1,6 +1,5 @@
 //! Building the parts in order, then serving.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -212,8 +211,6 @@ fn stop_signal() -> watch::Receiver<bool> {
     receiver
 }
 
-fn stopped(mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> {
-    async move {
-        let _ = stop.wait_for(|stop| *stop).await;
-    }
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -142,11 +142,7 @@ impl Kms {
     }
 
     async fn get_meta(&self) -> Result<GetMetaResponse, RpcError> {
-        let settings = self
-            .policy
-            .kms_settings()
-            .await
-            .map_err(|doubt| Refusal::Doubt(doubt))?;
+        let settings = self.policy.kms_settings().await.map_err(Refusal::Doubt)?;
         let anchors = self.roots.public.anchors;
         Ok(GetMetaResponse {
             ca_cert: self.certificates.root.cert().pem.clone(),

@@ -1,5 +1,11 @@
 //! What the simulator emits, verified by the code that verifies hardware.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::sync::Arc;
 
 use bylaw_attest::collateral::{Fixed, Pccs};

@@ -1,6 +1,5 @@
 //! Start-up: verify who gives the keys, get them, measure that, then serve.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -203,19 +202,17 @@ fn verifier(config: &Config, clock: &Clock) -> anyhow::Result<Verifier> {
     Ok(Verifier::new(anchors, collateral, clock.clone()))
 }
 
-fn stop_signal() -> impl Future<Output = ()> {
-    async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = tokio::signal::ctrl_c() => {}
-                }
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
             }
-            Err(_) => {
-                let _ = tokio::signal::ctrl_c().await;
-            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
         }
     }
 }
