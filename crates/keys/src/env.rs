@@ -3,8 +3,8 @@
 //! `ephemeral public key (32) || IV (12) || AES-256-GCM ciphertext and tag`; the
 //! key is the raw X25519 shared secret.
 
-use aes_gcm::aead::{Aead, KeyInit};
 use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{Aead, KeyInit};
 use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
 use zeroize::Zeroizing;
 

@@ -165,6 +165,7 @@ async fn received_keys_must_be_those_on_chain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_surroundings_refuse_bootstrap() {
     let world = World::start().await.unwrap();
+    world.settle().await.unwrap();
     let bootstrap = async |kms: &Kms| {
         let request = BootstrapRequest {
             domain: "localhost".into(),

@@ -95,8 +95,6 @@ fn verify_gives_every_sample_its_exit_code() {
     let other = [&with(quote)[..], &["--report-data", "00"]].concat();
     exits(4, &other);
     // Genuine, but nobody reports the platform's status.
-    let missing = ["--collateral", "tdx/broken", "--at", "1780000000"];
-    let _ = missing;
     let empty = tempfile::tempdir().unwrap();
     let nowhere = empty.path().to_str().unwrap();
     let text = exits(
@@ -196,6 +194,8 @@ async fn explain_decides_a_real_attestation_by_contract() {
         cast(&["anvil_setStorageAt", &at, slot, &value]);
     }
     let kms = format!("0x{}", world.kms_auth);
+    let empty = tempfile::tempdir().unwrap();
+    let nowhere = empty.path().to_str().unwrap();
     let chain = [
         "--rpc-url",
         rpc,
@@ -204,7 +204,7 @@ async fn explain_decides_a_real_attestation_by_contract() {
         "--at",
         "1780000000",
         "--collateral",
-        "/var/empty",
+        nowhere,
     ];
     let explain = |code: i32, more: &[&str]| {
         exits(
