@@ -247,17 +247,13 @@ async fn explain_decides_a_real_attestation_by_contract() {
     assert!(explain(3, &accept).contains("OS image is not allowed"));
 }
 
-/// `RegisterApp` of the Foundry scripts' own call, by `cast send`.
+/// Registering is open to everyone: another account does it, by `cast send`.
 fn register(world: &World, app: &str) {
     let output = Command::new(program("cast").unwrap())
         .args(["send", "--rpc-url", &world.rpc_url])
-        .env(
-            "ETH_PRIVATE_KEY",
-            "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
-        )
         .args([
             "--private-key",
-            "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
+            "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
         ])
         .args([
             &format!("0x{}", world.kms_auth),

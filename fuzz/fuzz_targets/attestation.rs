@@ -1,0 +1,14 @@
+//! Both attestation encodings: what decodes must survive encoding.
+#![no_main]
+
+use bylaw_attest::Attestation;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Ok(attestation) = Attestation::decode(bytes) {
+        let _ = attestation.vm_config();
+        if let Ok(again) = Attestation::decode(&attestation.encode()) {
+            assert_eq!(again.stack, attestation.stack);
+        }
+        let _ = attestation.stripped().encode();
+    }
+});
