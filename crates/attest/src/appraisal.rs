@@ -210,7 +210,7 @@ impl Appraisal {
             .fold(Sha256::new(), |hash, register| hash.chain_update(register))
     }
 
-    fn mr_system(&self, key_provider_info: &[u8]) -> MrSystem {
+    pub(crate) fn mr_system(&self, key_provider_info: &[u8]) -> MrSystem {
         let provider: [u8; 32] = if key_provider_info.is_empty() {
             [0; 32]
         } else {
@@ -224,7 +224,7 @@ impl Appraisal {
         )
     }
 
-    fn mr_aggregated(&self, mode: Mode) -> MrAggregated {
+    pub(crate) fn mr_aggregated(&self, mode: Mode) -> MrAggregated {
         let events = match mode {
             Mode::Full => &self.runtime_events[..],
             Mode::BootTime => event_log::boot_time(&self.runtime_events),

@@ -2,7 +2,12 @@
 
 use bylaw_attest::{Appraisal, AppraisalError, Expect, Verifier};
 
+use bylaw_types::TrustAnchorDigest;
+
 use crate::RaTlsCert;
+
+#[cfg(test)]
+mod tests;
 
 /// Proof that the holder of this key is what the appraisal says.
 ///
@@ -20,6 +25,14 @@ pub enum AttestedError {
     /// It carries no evidence.
     #[error("the certificate carries no attestation")]
     Missing,
+    /// Its issuer trusts other anchors than this verifier: its keys are of another world.
+    #[error("the certificate's issuer trusts anchors {stated}, this verifier {own}")]
+    OtherAnchors {
+        /// In the certificate.
+        stated: TrustAnchorDigest,
+        /// Of the verifier.
+        own: TrustAnchorDigest,
+    },
     /// The evidence does not hold for this key.
     #[error(transparent)]
     Appraisal(#[from] AppraisalError),
@@ -33,6 +46,12 @@ pub async fn verify_attested(
     cert: RaTlsCert,
     verifier: &Verifier,
 ) -> Result<AttestedCert, AttestedError> {
+    let own = *verifier.anchors().digest();
+    if let Some(stated) = cert.trust_anchors
+        && stated != own
+    {
+        return Err(AttestedError::OtherAnchors { stated, own });
+    }
     let evidence = cert.attestation.as_ref().ok_or(AttestedError::Missing)?;
     let appraisal = verifier
         .appraise(evidence, Expect::RaTlsKey(&cert.spki_der))

@@ -94,6 +94,7 @@ fn every_real_quote_without_collateral_is_genuine_but_not_reported() {
             vector!("gotdx-cos-ccel/quote.bin"),
         ),
         ("dcapqvl-v4", vector!("dcapqvl-v4/quote.bin")),
+        ("a TD on Azure", vector!("azure-td-quote.bin")),
     ] {
         let td = verify_without_collateral(quote, &TrustAnchors::vendor(), TODAY)
             .unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -67,12 +67,45 @@ async fn real_evidence_establishes_its_known_identity() {
 #[tokio::test]
 async fn the_other_real_evidence_has_its_known_measurements_but_no_proven_image() {
     let appraisal = appraised(&Attestation::decode(FULL).unwrap()).await;
-    // The image it booted has no measurement document, so there is no identity yet;
-    // the aggregates are checked through the one of the other fixture's document.
+    for (mode, provider, system, aggregated) in [
+        (
+            Mode::Full,
+            true,
+            "51ea38f8eee6dc72dbae9b74531ae6d6204295d265dabb4e6c34621a2a1a1197",
+            "85334a62c97d0f8bf82d0245d31b539d17a2d7c258e2a13efc928aaea0e107cb",
+        ),
+        (
+            Mode::BootTime,
+            false,
+            "ef6af583432288c877e412740aa7d8a844a18920ad98e9b1d95d42a07a3044c8",
+            "787f9fe525fcb61e81f31a30225a86674412088f2f1b683a421a7e9cbcd40551",
+        ),
+    ] {
+        let events = appraisal.runtime_events();
+        let measured = crate::event_log::field(events, "key-provider").unwrap();
+        let provider = if provider { measured } else { &[] };
+        assert_eq!(appraisal.mr_system(provider).to_string(), system);
+        assert_eq!(appraisal.mr_aggregated(mode).to_string(), aggregated);
+    }
+    // The image it booted has no measurement document, so there is no identity.
     assert_eq!(
         appraisal.device_id().to_string(),
         "c07347d88ac7ef3d42d02ceb80a0e3ac66981cf7382f72d0692ec591ea58cf1f"
     );
+    assert!(matches!(
+        appraisal.identify(Mode::Full, None),
+        Err(IdentifyError::Image(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_third_real_log_replays_to_its_quote() {
+    let answer: GetQuoteAnswer = serde_json::from_str(include_str!(
+        "../../../../test/vectors/attest/tdx/dstack-v4-eventlog/getquote.json"
+    ))
+    .unwrap();
+    let appraisal = appraised(&Attestation::try_from(answer).unwrap()).await;
+    assert_eq!(appraisal.tcb_status(), TcbStatus::NotReported);
     assert!(matches!(
         appraisal.identify(Mode::Full, None),
         Err(IdentifyError::Image(_))
