@@ -1,6 +1,6 @@
 //! Configuration: TOML, checked as a whole before anything starts.
 //!
-//! The file is read into a private twin ([`Raw`]) that refuses unknown keys and
+//! The file is read into a private twin that refuses unknown keys and
 //! is then turned into a [`Config`] that is always valid. No setting weakens
 //! attestation: the only choice about trust is *which* roots are trusted, and
 //! that choice changes every key this KMS derives.

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Each step is one call, and its result is the only way into the next: an
-//! [`Identified`] is only made from an appraisal, a [`Grant`] only from the
+//! `Identified` is only made from an appraisal, a [`Grant`] only from the
 //! chain's permission for exactly that identity, keys only come out of a grant,
-//! and they stay inside [`Held`] until the release log has them on disk.
+//! and they stay inside `Held` until the release log has them on disk.
 
 use std::sync::Arc;
 

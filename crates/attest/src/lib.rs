@@ -22,7 +22,7 @@ pub mod tdx;
 mod trust;
 mod verifier;
 
-pub use app_info::AppInfo;
+pub use app_info::{AppInfo, AppInfoError};
 pub use appraisal::{Appraisal, IdentifyError, Mode};
 pub use collateral::{Collateral, CollateralError, CollateralSource};
 pub use encoding::{Attestation, DecodeError, GetQuoteAnswer, MAX_LEN, Platform, Stack, StackKind};

@@ -39,7 +39,7 @@ pub(crate) fn tcb_info(options: &Options, from: u64, until: u64, key: &SigningKe
         "version": 3,
         "issueDate": date(from),
         "nextUpdate": date(until),
-        "fmspc": hex::encode_upper(FMSPC),
+        "fmspc": hex::encode(FMSPC),
         "pceId": "0000",
         "tcbType": 0,
         "tcbEvaluationDataNumber": 17,

@@ -23,6 +23,7 @@ pub fn router(machine: Arc<Machine>, clock: Clock) -> Router {
     Router::new()
         .route("/sgx/certification/v4/pckcrl", get(pck_crl))
         .route("/sgx/certification/v4/rootcacrl", get(root_crl))
+        .route("/IntelSGXRootCA.der", get(root_crl_der))
         .route("/tdx/certification/v4/tcb", get(tcb))
         .route("/tdx/certification/v4/qe/identity", get(qe_identity))
         .with_state(Arc::new(Pccs { machine, clock }))
@@ -61,6 +62,15 @@ async fn root_crl(State(pccs): State<Arc<Pccs>>) -> Response {
     let (from, until) = pccs.window();
     match pccs.machine.crls(from, until) {
         Ok((crl, _)) => hex::encode(crl).into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+/// DER, as Intel's distribution point serves it.
+async fn root_crl_der(State(pccs): State<Arc<Pccs>>) -> Response {
+    let (from, until) = pccs.window();
+    match pccs.machine.crls(from, until) {
+        Ok((crl, _)) => crl.into_response(),
         Err(error) => failed(&error),
     }
 }

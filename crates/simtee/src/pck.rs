@@ -4,9 +4,9 @@
 //! root is this machine's own.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension,
-    DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 use yasna::models::ObjectIdentifier;
@@ -21,6 +21,8 @@ pub(crate) const PCE_SVN: u16 = 11;
 /// Family of the simulated platform.
 pub(crate) const FMSPC: [u8; 6] = [0x51, 0x3e, 0x7e, 0, 0, 0];
 
+/// Where verifiers that ask no PCCS look for the root's CRL; the same path is served.
+const ROOT_CRL_URL: &str = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der";
 const SGX: [u64; 7] = [1, 2, 840, 113_741, 1, 13, 1];
 
 /// A key and the certificate for it.
@@ -73,6 +75,9 @@ fn params(common: &str, serial: u8, ca_path_len: Option<u8>) -> CertificateParam
     params.not_before = rcgen::date_time_ymd(2024, 1, 1);
     params.not_after = rcgen::date_time_ymd(2049, 12, 31);
     params.use_authority_key_identifier_extension = true;
+    params.crl_distribution_points = vec![CrlDistributionPoint {
+        uris: vec![ROOT_CRL_URL.to_owned()],
+    }];
     match ca_path_len {
         Some(length) => {
             params.is_ca = IsCa::Ca(BasicConstraints::Constrained(length));

@@ -3,7 +3,7 @@
 //! Everything here is a value: exact-length newtypes that either hold a valid
 //! value or do not exist, with one lower-case hexadecimal form in and out. The
 //! only code that touches the outside world is [`clock`] (what time is it) and
-//! [`file`] (write a file so that a crash leaves the old one or the new one).
+//! [`mod@file`] (write a file so that a crash leaves the old one or the new one).
 
 pub mod boot_info;
 pub mod clock;
