@@ -1,8 +1,10 @@
 //! A whole Bylaw system as values: anvil, contracts, software TEE, KMS nodes, app
 //! agents. Everything is a real process on free ports and is gone when dropped.
 
+pub mod node;
 pub mod process;
 pub mod world;
 
+pub use node::{Agent, AgentOptions, Kms, KmsOptions};
 pub use process::{Process, program, repository};
-pub use world::{Agent, AgentOptions, App, Kms, KmsOptions, World};
+pub use world::{App, World};

@@ -8,7 +8,8 @@ use bylaw_e2e::world::manifest;
 use bylaw_e2e::{AgentOptions, Kms, KmsOptions, World};
 use bylaw_rpc::Client;
 use bylaw_rpc::message::kms::{
-    BootstrapRequest, BootstrapResponse, ListReleasesRequest, ListReleasesResponse,
+    BootstrapRequest, BootstrapResponse, ListReleasesRequest, ListReleasesResponse, OnboardRequest,
+    OnboardResponse,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +117,45 @@ async fn nothing_acknowledged_is_lost() {
     kms.start().unwrap();
     let text = kms.wait_for_end().unwrap();
     assert!(text.contains("do not open"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn onboarding_that_is_killed_happens_wholly_or_not_at_all() {
+    let world = World::start().await.unwrap();
+    let first = world.bootstrapped_kms().await.unwrap();
+    let meta = first.wait_until_serving().await.unwrap();
+    let mut second = world
+        .start_kms("second", KmsOptions::default())
+        .await
+        .unwrap();
+    second.attestation_info().await.unwrap();
+    world.allow_kms(&second).await.unwrap();
+    world.settle().await.unwrap();
+    for delay in [0, 10, 20, 40, 80, 160, 2000] {
+        let client = Client::new(&second.onboard_url).unwrap().prpc();
+        let request = OnboardRequest {
+            source_url: first.url.clone(),
+            domain: "second.example".into(),
+        };
+        let call =
+            tokio::spawn(
+                async move { client.call::<_, OnboardResponse>("Onboard", &request).await },
+            );
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        second.kill();
+        let acknowledged = matches!(call.await, Ok(Ok(_)));
+        second.start().unwrap();
+        if has_roots(&second).await {
+            let received = second.wait_until_serving().await.unwrap();
+            assert_eq!(received.k256_pubkey, meta.k256_pubkey);
+            return;
+        }
+        assert!(
+            !acknowledged,
+            "acknowledged roots are gone after {delay} ms"
+        );
+    }
+    panic!("two seconds must be enough:\n{}", second.log_text());
 }
 
 /// Whether the restarted KMS went past onboarding.

@@ -95,24 +95,28 @@ pub(super) async fn start(
     })
 }
 
-/// Beside this program, else on the PATH or from npm in this directory.
+/// Beside this program, else on the PATH, else from npm above this program or this directory.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.join(name)));
+    let exe = std::env::current_exe().unwrap_or_default();
+    let here = std::env::current_dir().unwrap_or_default();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates: Vec<PathBuf> = beside.into_iter().collect();
-    candidates.extend(std::env::split_paths(&path).map(|directory| directory.join(name)));
-    if let Ok(here) = std::env::current_dir() {
-        candidates.extend(
-            here.ancestors()
-                .map(|up| up.join("node_modules/.bin").join(name)),
-        );
-    }
-    candidates
+    let beside = exe.parent().map(|directory| directory.join(name));
+    let on_path = std::env::split_paths(&path).map(|directory| directory.join(name));
+    let from_npm = exe
+        .ancestors()
+        .chain(here.ancestors())
+        .map(|directory| directory.join("node_modules/.bin").join(name));
+    beside
         .into_iter()
-        .find(|candidate| candidate.is_file())
-        .with_context(|| format!("{name} not found beside bylaw, on the PATH or in node_modules"))
+        .chain(on_path)
+        .chain(from_npm)
+        .find(|file| file.is_file())
+        .with_context(|| {
+            format!(
+                "{name} not found beside bylaw, on the PATH or in node_modules: script/setup \
+                 installs anvil, `cargo build --workspace --bins` builds the others"
+            )
+        })
 }
 
 fn free_port() -> anyhow::Result<u16> {
