@@ -19,6 +19,9 @@ pub enum ComposeError {
     /// More than [`MAX_LEN`] bytes.
     #[error("app-compose is {0} bytes; the limit is {MAX_LEN}")]
     TooLong(usize),
+    /// Not UTF-8.
+    #[error("app-compose is not UTF-8 text")]
+    NotText,
     /// Not JSON, or a field has another type.
     #[error("app-compose is not a valid manifest: {0}")]
     Json(#[from] serde_json::Error),
@@ -256,12 +259,13 @@ impl AppCompose {
         if bytes.len() > MAX_LEN {
             return Err(ComposeError::TooLong(bytes.len()));
         }
-        let manifest: Manifest = serde_json::from_slice(bytes)?;
+        // serde_json does not look into strings that it skips.
+        let raw = std::str::from_utf8(bytes).map_err(|_| ComposeError::NotText)?;
+        let manifest: Manifest = serde_json::from_str(raw)?;
         manifest.check()?;
         Ok(Self {
             hash: compose_hash(bytes),
-            // serde_json accepted the bytes, so they are UTF-8.
-            raw: String::from_utf8_lossy(bytes).into_owned(),
+            raw: raw.to_owned(),
             manifest,
         })
     }
@@ -474,6 +478,19 @@ mod tests {
     #[test]
     fn unknown_top_level_keys_are_measured_not_refused() {
         assert!(parse(&MINIMAL.replace("\"name\"", "\"future\":1,\"name\"")).is_ok());
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_even_in_unknown_keys() {
+        let mut bytes = MINIMAL
+            .replace("\"name\"", "\"future\":\"?\",\"name\"")
+            .into_bytes();
+        let position = bytes.iter().position(|byte| *byte == b'?').unwrap();
+        bytes[position] = 0xff;
+        assert!(matches!(
+            AppCompose::parse(&bytes),
+            Err(ComposeError::NotText)
+        ));
     }
 
     #[test]
