@@ -6,9 +6,9 @@ use bylaw_attest::Attestation;
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(attestation) = Attestation::decode(bytes) {
         let _ = attestation.vm_config();
-        if let Ok(again) = Attestation::decode(&attestation.encode()) {
-            assert_eq!(again.stack, attestation.stack);
-        }
-        let _ = attestation.stripped().encode();
+        let again = Attestation::decode(&attestation.encode());
+        assert_eq!(again.as_ref(), Ok(&attestation));
+        let stripped = attestation.stripped();
+        assert!(Attestation::decode(&stripped.encode()).is_ok());
     }
 });
