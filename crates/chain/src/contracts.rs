@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
+use alloy::eips::BlockNumberOrTag;
 use alloy::network::{EthereumWallet, TransactionBuilder};
 use alloy::primitives::{Address, B256, Bytes};
 use alloy::providers::{DynProvider, PendingTransactionBuilder, Provider, ProviderBuilder};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolCall, SolEvent, SolValue};
+use alloy::transports::{RpcError, TransportErrorKind};
 use bylaw_types::{AppId, ComposeHash, ContractAddress, DeviceId, MrAggregated, OsImageHash};
 
 use crate::KmsInfo;
 use crate::abi::{IApp, IKms};
 use crate::quorum::{http_client, redact};
+use crate::rpc_policy::HEAD_FOR;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -275,6 +278,38 @@ impl Owner {
             IKms::setKmsInfoCall { info },
         )
         .await?;
+        Ok(())
+    }
+
+    /// Waits until everything mined so far is final, and a policy that asked just
+    /// before has asked again.
+    ///
+    /// # Errors
+    /// [`OwnerError`] when the chain does not get there in a minute.
+    pub async fn wait_until_final(&self) -> Result<(), OwnerError> {
+        let what = "waiting for finality";
+        let failed = |reason: String| OwnerError::Transaction {
+            what: what.to_owned(),
+            reason,
+        };
+        let reached = async {
+            let mined = self.provider.get_block_number().await?;
+            loop {
+                let block = self
+                    .provider
+                    .get_block_by_number(BlockNumberOrTag::Finalized)
+                    .await?;
+                if block.is_some_and(|block| block.header.inner.number >= mined) {
+                    return Ok::<_, RpcError<TransportErrorKind>>(());
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(TIMEOUT, reached)
+            .await
+            .map_err(|_| failed(format!("not within {TIMEOUT:?}")))?
+            .map_err(|error| failed(error.to_string()))?;
+        tokio::time::sleep(HEAD_FOR).await;
         Ok(())
     }
 

@@ -45,7 +45,7 @@ pub struct RpcConfig {
 }
 
 /// How long an agreed block is used before endpoints are asked for a newer one.
-const HEAD_FOR: Duration = Duration::from_millis(500);
+pub(crate) const HEAD_FOR: Duration = Duration::from_millis(500);
 /// Blocks are dated by their proposers; clocks differ a little.
 const MAX_AHEAD_SECONDS: u64 = 60;
 /// Most answers kept for one block.

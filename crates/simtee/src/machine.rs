@@ -60,7 +60,6 @@ struct State {
 }
 
 /// A simulated machine.
-#[derive(Debug)]
 pub struct Machine {
     directory: PathBuf,
     options: Options,
@@ -71,6 +70,14 @@ pub struct Machine {
     pck_key: SigningKey,
     tcb_key: SigningKey,
     pck_chain_pem: String,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], SimError> {
@@ -229,8 +236,11 @@ impl Machine {
     /// The instance seed of a VM's name: made once, then kept.
     pub(crate) fn instance_seed(&self, name: &str) -> Result<[u8; 20], SimError> {
         let path = self.directory.join(format!("{name}.seed"));
-        if let Ok(text) = std::fs::read_to_string(&path) {
-            return fixed("instance seed", text.trim());
+        match std::fs::read_to_string(&path) {
+            Ok(text) => return fixed("instance seed", text.trim()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            // A new seed would be another instance.
+            Err(source) => return Err(SimError::File { path, source }),
         }
         let seed = random::<20>()?;
         write_private(&path, hex::encode(seed).as_bytes())

@@ -87,14 +87,17 @@ impl Simulator {
                 let _ = stopped.await;
             };
             serve::unix(listener, router, ended).await;
-            let _ = std::fs::remove_file(path);
         });
         Ok(response)
     }
 
     async fn stop(&self, name: &str) -> Result<Empty, RpcError> {
         match self.tds.lock().await.remove(name) {
-            Some(_) => Ok(Empty {}),
+            Some(_) => {
+                // Before the name is free again: a late removal would take the next one's socket.
+                let _ = std::fs::remove_file(self.socket(name));
+                Ok(Empty {})
+            }
             None => Err(RpcError::new(
                 "not_running",
                 format!("TD {name:?} does not run"),

@@ -162,7 +162,7 @@ async fn each_knob_has_its_refusal() {
                 ..Options::default()
             },
             launch("a"),
-            "",
+            "MRSIGNER",
         ),
     ] {
         let (_dir, machine) = machine(options);

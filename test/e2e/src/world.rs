@@ -144,14 +144,12 @@ impl World {
         Ok(())
     }
 
-    /// Waits until what was just mined is final (two blocks later).
+    /// Waits until what was just mined is final.
     ///
     /// # Errors
     /// When the chain stands still.
     pub async fn settle(&self) -> anyhow::Result<()> {
-        // One block a second, final after two, and the policy's head cache.
-        tokio::time::sleep(Duration::from_millis(3800)).await;
-        Ok(())
+        Ok(self.owner.wait_until_final().await?)
     }
 
     /// Registers an app that allows `compose`.

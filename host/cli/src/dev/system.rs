@@ -62,7 +62,7 @@ pub(super) async fn start(
     let app_id = owner
         .create_app(&kms_auth, Some(&compose.hash()), None, false)
         .await?;
-    settle().await;
+    owner.wait_until_final().await?;
     let (dstack, tappd) = start_agent(
         state, processes, &tee, &manifest, &app_id, &kms_auth, &kms_url, &rpc_url,
     )
@@ -121,11 +121,6 @@ fn program(name: &str) -> anyhow::Result<PathBuf> {
 
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-/// Finality trails the head by two blocks of one second.
-async fn settle() {
-    tokio::time::sleep(Duration::from_millis(3800)).await;
 }
 
 async fn start_anvil(processes: &mut Processes) -> anyhow::Result<String> {
@@ -252,7 +247,7 @@ async fn start_kms(
     owner
         .allow_kms(kms_auth, &mr, &info.device_id.as_slice().try_into()?)
         .await?;
-    settle().await;
+    owner.wait_until_final().await?;
     let roots: BootstrapResponse = call(
         &onboarding,
         "Bootstrap",
