@@ -235,7 +235,8 @@ fn format_of(request: &Request) -> Option<Format> {
                 .headers()
                 .get(CONTENT_TYPE)
                 .and_then(|value| value.to_str().ok())
-                .is_some_and(|value| value.trim_start().starts_with("application/json"));
+                .and_then(|value| value.split(';').next())
+                .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"));
             Some(if asks_json || sends_json {
                 Format::Json
             } else {

@@ -366,7 +366,11 @@ async fn both_forms_go_in_and_come_out() {
     let answer = server.post("/prpc/Tls", "", message.encode_to_vec()).await;
     assert_eq!(answer.body, message.encode_to_vec());
     let json = serde_json::to_string(&message).unwrap();
-    for headers in [JSON, "Content-Type:application/json;charset=UTF-8\r\n"] {
+    for headers in [
+        JSON,
+        "Content-Type:application/json;charset=UTF-8\r\n",
+        "Content-Type: Application/JSON\r\n",
+    ] {
         let answer = server.post("/prpc/Tls", headers, &json).await;
         assert!(answer.body.is_ascii());
         let again: GetTlsKeyArgs = serde_json::from_slice(&answer.body).unwrap();
