@@ -85,6 +85,13 @@ async fn start(
                 app_id: at_start.app_id,
             };
             let granted = obtain(&config.kms_urls, &*attester, &expected, clock.now_unix()).await?;
+            if granted.os_image_hash != at_start.os_image_hash {
+                anyhow::bail!(
+                    "the KMS says this VM runs image {}, its own evidence proves {}",
+                    granted.os_image_hash,
+                    at_start.os_image_hash
+                );
+            }
             let provider = KeyProviderInfo::kms(&granted.provider_id);
             measure(
                 &*attester,
