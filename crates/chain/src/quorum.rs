@@ -249,10 +249,10 @@ impl Endpoint {
                 if is_revert {
                     Ok(Answer::Revert(error.message.to_string()))
                 } else {
-                    Err(self.unreachable(error.to_string()))
+                    Err(self.failed(RpcError::ErrorResp(error)))
                 }
             }
-            Ok(Err(error)) => Err(self.unreachable(error.to_string())),
+            Ok(Err(error)) => Err(self.failed(error)),
             Err(_) => Err(self.timed_out()),
         }
     }
@@ -263,12 +263,24 @@ impl Endpoint {
     ) -> Result<T, Doubt> {
         match tokio::time::timeout(self.timeout, request.into_future()).await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(self.unreachable(error.to_string())),
+            Ok(Err(error)) => Err(self.failed(error)),
             Err(_) => Err(self.timed_out()),
         }
     }
 
-    fn unreachable(&self, reason: String) -> Doubt {
+    fn failed(&self, error: RpcError<TransportErrorKind>) -> Doubt {
+        let reason = match error {
+            RpcError::Transport(TransportErrorKind::Custom(source)) => {
+                match source.downcast::<reqwest::Error>() {
+                    // The client's own limit, which is as long as ours, was first.
+                    Ok(error) if error.is_timeout() => return self.timed_out(),
+                    // Its text would hold the whole URL.
+                    Ok(error) => error.without_url().to_string(),
+                    Err(other) => other.to_string(),
+                }
+            }
+            other => other.to_string(),
+        };
         Doubt::Unreachable {
             url: self.url.clone(),
             reason,

@@ -6,487 +6,636 @@
     reason = "a test fails by panicking"
 )]
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+mod support;
 
-use alloy::signers::local::PrivateKeySigner;
-use axum::Router;
-use axum::extract::State;
-use axum::routing::post;
-use bylaw_chain::contracts::Owner;
-use bylaw_chain::{Decision, Doubt, Finality, PolicySource, RpcConfig, RpcPolicy};
+use std::time::{Duration, Instant};
+
+use alloy::primitives::Address;
+use bylaw_chain::{Decision, Doubt, Finality, KmsSettings, PolicySource, RpcPolicy};
 use bylaw_types::clock::Clock;
 use bylaw_types::{
-    AppId, BootInfo, ChainId, ComposeHash, ContractAddress, DeviceId, InstanceId, MrAggregated,
-    MrSystem, OsImageHash, TcbStatus, TeeVariant,
+    AppId, BootInfo, ChainId, ContractAddress, DeviceId, MrAggregated, OsImageHash, TcbStatus,
 };
-use serde_json::{Value, json};
+use support::{
+    ACCOUNT_1, ACCOUNT_2, ACCOUNT_3, ACCOUNT_4, CHAIN_ID, COMPOSE, DEAD, DEVICE, GATEWAY,
+    KMS_OWNER, Lie, allowed, boot_info, chain, denied, kms_info, registerAppCall, unknown_compose,
+    until,
+};
 
-const OWNER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
-/// Selector of `isAppAllowed`.
-const IS_APP_ALLOWED: &str = "0x1e079198";
-const CHAIN: ChainId = ChainId(31337);
+// What the contracts decide.
 
-struct Anvil {
-    child: Child,
-    url: String,
+#[tokio::test(flavor = "multi_thread")]
+async fn allowed_app_is_allowed_with_block_and_gateway() {
+    let chain = chain().await;
+    let allowance = allowed(
+        chain
+            .policy(&[&chain.url], 1)
+            .decide_app(boot_info(chain.app))
+            .await,
+    );
+    assert_eq!(allowance.boot_info(), &boot_info(chain.app));
+    assert_eq!(allowance.gateway_app_id(), GATEWAY);
+    let block = allowance.block();
+    let number = format!("{:#x}", block.number);
+    let actual = chain
+        .rpc("eth_getBlockByNumber", serde_json::json!([number, false]))
+        .await;
+    assert_eq!(actual["hash"], format!("0x{}", block.hash));
+    assert_eq!(actual["stateRoot"], format!("0x{}", block.state_root));
+    assert_eq!(actual["timestamp"], format!("{:#x}", block.timestamp));
 }
 
-impl Drop for Anvil {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_compose_hash_is_denied_and_named() {
+    let chain = chain().await;
+    let info = unknown_compose(chain.app);
+    let policy = chain.policy(&[&chain.url], 1);
+    let denial = denied(policy.decide_app(info.clone()).await);
+    assert_eq!(denial.reason, "Compose hash not allowed");
+    let hash = info.compose_hash.to_string();
+    assert_eq!(denial.input(), Some(("composeHash", hash.clone())));
+    assert_eq!(
+        (denial.boot_info.clone(), denial.kms_auth),
+        (info, chain.kms_auth)
+    );
+    let text = denial.to_string();
+    assert!(text.contains(&hash), "{text}");
 }
 
-fn anvil_program() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let local = here
-        .ancestors()
-        .map(|up| up.join("node_modules/.bin/anvil"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let installed = std::env::split_paths(&path).map(|directory| directory.join("anvil"));
-    local
-        .chain(installed)
-        .find(|candidate| candidate.is_file())
-        .expect("anvil not found: run script/setup first")
-}
+#[tokio::test(flavor = "multi_thread")]
+async fn unregistered_app_and_unknown_image_are_denied() {
+    let chain = chain().await;
+    let policy = chain.policy(&[&chain.url], 1);
+    let stranger = AppId::new([9; 20]);
+    let denial = denied(policy.decide_app(boot_info(stranger)).await);
+    assert_eq!(denial.reason, "App not registered");
+    assert_eq!(denial.input(), Some(("appId", stranger.to_string())));
+    assert!(!policy.is_registered(&stranger).await.unwrap().0);
+    assert!(policy.is_registered(&chain.app).await.unwrap().0);
 
-impl Anvil {
-    async fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let child = Command::new(anvil_program())
-            .args(["--silent", "--block-time", "1", "--slots-in-an-epoch", "1"])
-            .args(["--port", &port.to_string()])
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        while tokio::net::TcpStream::connect(("127.0.0.1", port))
-            .await
-            .is_err()
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Self {
-            child,
-            url: format!("http://127.0.0.1:{port}"),
-        }
-    }
-}
-
-/// How a proxy misleads.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Lie {
-    Nothing,
-    ChainId,
-    OldHead,
-    Stall,
-    Garbage,
-    ServerError,
-    BlockHash,
-    BlockField,
-    Answer,
-}
-
-#[derive(Clone)]
-struct Proxy {
-    upstream: String,
-    client: Arc<reqwest::Client>,
-    lie: Arc<Mutex<Lie>>,
-}
-
-async fn proxy(upstream: &str, lie: Lie) -> String {
-    let tls = rustls::ClientConfig::builder_with_provider(
-        rustls::crypto::ring::default_provider().into(),
-    )
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_root_certificates(rustls::RootCertStore::empty())
-    .with_no_client_auth();
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .build()
-        .unwrap();
-    let state = Proxy {
-        upstream: upstream.to_owned(),
-        client: Arc::new(client),
-        lie: Arc::new(Mutex::new(lie)),
+    let info = BootInfo {
+        os_image_hash: OsImageHash::new([9; 32]),
+        ..boot_info(chain.app)
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/", post(forward)).with_state(state);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
+    let denial = denied(policy.decide_app(info.clone()).await);
+    assert_eq!(denial.reason, "OS image is not allowed");
+    let hash = info.os_image_hash.to_string();
+    assert_eq!(denial.input(), Some(("osImageHash", hash)));
 }
 
-async fn forward(State(proxy): State<Proxy>, body: String) -> (axum::http::StatusCode, String) {
-    let lie = *proxy.lie.lock().unwrap();
-    let mut request: Value = serde_json::from_str(&body).unwrap();
-    let method = request["method"].as_str().unwrap().to_owned();
-    match lie {
-        Lie::Stall => tokio::time::sleep(Duration::from_secs(60)).await,
-        Lie::Garbage => return (axum::http::StatusCode::OK, "<html>".into()),
-        Lie::ServerError => {
-            return (axum::http::StatusCode::INTERNAL_SERVER_ERROR, "{}".into());
-        }
-        Lie::OldHead if method == "eth_getBlockByNumber" => {
-            request["params"][0] = json!("0x1");
-        }
-        _ => {}
-    }
-    let answer = proxy
-        .client
-        .post(&proxy.upstream)
-        .body(request.to_string())
-        .header("content-type", "application/json")
-        .send()
-        .await
-        .unwrap();
-    let mut answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    let result = &mut answer["result"];
-    match (lie, method.as_str()) {
-        (Lie::ChainId, "eth_chainId") => *result = json!("0x1"),
-        (Lie::BlockHash, "eth_getBlockByNumber") => {
-            result["hash"] = json!(format!("0x{}", "11".repeat(32)));
-        }
-        (Lie::BlockField, "eth_getBlockByNumber") => {
-            result["stateRoot"] = json!(format!("0x{}", "11".repeat(32)));
-        }
-        (Lie::Answer, "eth_call") if request["params"][0].to_string().contains(IS_APP_ALLOWED) => {
-            // `(true, "")`
-            let words = [
-                format!("{:064x}", 1),
-                format!("{:064x}", 64),
-                format!("{:064x}", 0),
-            ];
-            *result = json!(format!("0x{}", words.concat()));
-        }
-        _ => {}
-    }
-    (axum::http::StatusCode::OK, answer.to_string())
-}
-
-fn config(urls: &[&str], agreement: usize, kms_auth: ContractAddress) -> RpcConfig {
-    RpcConfig {
-        urls: urls.iter().map(|url| (*url).to_owned()).collect(),
-        agreement,
-        chain_id: CHAIN,
-        kms_auth,
-        finality: Finality::Finalized,
-        max_head_age: Duration::from_secs(60),
-        timeout: Duration::from_secs(2),
-    }
-}
-
-fn policy(urls: &[&str], agreement: usize, kms_auth: ContractAddress) -> RpcPolicy {
-    RpcPolicy::new(config(urls, agreement, kms_auth), Clock::system()).unwrap()
-}
-
-struct System {
-    anvil: Anvil,
-    owner: Owner,
-    kms_auth: ContractAddress,
-    app: AppId,
-}
-
-const COMPOSE: ComposeHash = ComposeHash::new([5; 32]);
-const IMAGE: OsImageHash = OsImageHash::new([6; 32]);
-
-fn boot_info(app_id: AppId) -> BootInfo {
-    BootInfo {
-        tee_variant: TeeVariant::Tdx,
-        mr_aggregated: MrAggregated::new([1; 32]),
-        os_image_hash: IMAGE,
-        mr_system: MrSystem::new([2; 32]),
-        app_id,
-        compose_hash: COMPOSE,
-        instance_id: Some(InstanceId::new([3; 20])),
-        device_id: DeviceId::new([4; 32]),
-        key_provider_info: vec![],
-        tcb_status: TcbStatus::UpToDate,
-        advisory_ids: vec!["INTEL-SA-1".into()],
-    }
-}
-
-async fn settle() {
-    tokio::time::sleep(Duration::from_millis(4200)).await;
-}
-
-async fn system() -> System {
-    let anvil = Anvil::start().await;
-    let owner = Owner::new(&anvil.url, OWNER.parse::<PrivateKeySigner>().unwrap()).unwrap();
-    let kms_auth = owner.deploy_kms_auth().await.unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_compose_hash_is_denied_again_once_final() {
+    let chain = chain().await;
+    let owner = chain.owner(ACCOUNT_1);
     let app = owner
-        .create_app(&kms_auth, Some(&COMPOSE), None, false)
+        .create_app(&chain.kms_auth, Some(&COMPOSE), None, false)
         .await
         .unwrap();
-    owner.set_os_image(&kms_auth, &IMAGE, true).await.unwrap();
-    settle().await;
-    System {
-        anvil,
-        owner,
-        kms_auth,
-        app,
-    }
-}
-
-async fn denial(policy: &RpcPolicy, info: BootInfo) -> String {
-    match policy.decide_app(info).await.unwrap() {
-        Decision::Deny(denial) => denial.to_string(),
-        Decision::Allow(_) => panic!("allowed"),
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_contract_decides_and_says_why() {
-    let System {
-        anvil,
-        owner,
-        kms_auth,
-        app,
-    } = system().await;
-    let policy = policy(&[&anvil.url], 1, kms_auth);
-    let Decision::Allow(allowance) = policy.decide_app(boot_info(app)).await.unwrap() else {
-        panic!("denied");
-    };
-    assert_eq!(allowance.boot_info(), &boot_info(app));
-    assert!(allowance.block().number > 0);
-
-    let other = ComposeHash::new([9; 32]);
-    let text = denial(
-        &policy,
-        BootInfo {
-            compose_hash: other,
-            ..boot_info(app)
-        },
-    )
+    // One policy throughout: what it remembers of one block must not outlive it.
+    let policy = chain.policy(&[&chain.url], 1);
+    let before = until("allowed", async || {
+        match policy.decide_app(boot_info(app)).await.unwrap() {
+            Decision::Allow(allowance) => Some(*allowance.block()),
+            Decision::Deny(_) => None,
+        }
+    })
     .await;
-    assert!(
-        text.contains("Compose hash not allowed") && text.contains(&other.to_string()),
-        "{text}"
-    );
-    let text = denial(&policy, boot_info(AppId::new([9; 20]))).await;
-    assert!(text.contains("App not registered"), "{text}");
-    let image = OsImageHash::new([9; 32]);
-    let text = denial(
-        &policy,
-        BootInfo {
-            os_image_hash: image,
-            ..boot_info(app)
-        },
-    )
-    .await;
-    assert!(text.contains("OS image is not allowed"), "{text}");
-
-    let decision = policy.decide_kms(boot_info(app)).await.unwrap();
-    assert!(
-        matches!(decision, Decision::Deny(denial) if denial.reason == "Aggregated MR not allowed")
-    );
-    owner
-        .allow_kms(
-            &kms_auth,
-            &MrAggregated::new([1; 32]),
-            &DeviceId::new([4; 32]),
-        )
-        .await
-        .unwrap();
     owner.set_compose_hash(&app, &COMPOSE, false).await.unwrap();
-    settle().await;
-    assert!(matches!(
-        policy.decide_kms(boot_info(app)).await.unwrap(),
-        Decision::Allow(_)
-    ));
-    assert!(
-        denial(&policy, boot_info(app))
-            .await
-            .contains("Compose hash not allowed")
-    );
-
-    let settings = policy.app_settings(&boot_info(app)).await.unwrap();
-    let rules = settings.rules.unwrap();
-    assert!(settings.registered && settings.os_image_allowed && !rules.compose_allowed);
-    assert_eq!(rules.owner, owner.address());
-    assert!(policy.is_registered(&app).await.unwrap().0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_lie_of_a_single_endpoint_denies_and_is_named() {
-    let System {
-        anvil,
-        kms_auth,
-        app,
-        ..
-    } = system().await;
-    let ask = async |lie: Lie| {
-        let url = proxy(&anvil.url, lie).await;
-        policy(&[&url], 1, kms_auth)
-            .decide_app(boot_info(app))
-            .await
-    };
-    assert!(matches!(ask(Lie::Nothing).await, Ok(Decision::Allow(_))));
-    let wrong = ask(Lie::ChainId).await.unwrap_err();
-    assert!(
-        matches!(
-            wrong,
-            Doubt::WrongChainId {
-                actual: ChainId(1),
-                ..
+    let removed_by = chain.block_number().await;
+    let denial = until("denied", async || {
+        match policy.decide_app(boot_info(app)).await.unwrap() {
+            Decision::Deny(denial) => Some(denial),
+            Decision::Allow(allowance) => {
+                assert!(allowance.block().number < removed_by);
+                None
             }
-        ),
-        "{wrong:?}"
-    );
-    let stalled = ask(Lie::Stall).await.unwrap_err();
-    assert!(
-        matches!(stalled, Doubt::Timeout { .. } | Doubt::Unreachable { .. }),
-        "{stalled:?}"
-    );
-    for lie in [Lie::Garbage, Lie::ServerError] {
-        let doubt = ask(lie).await.unwrap_err();
-        assert!(
-            matches!(doubt, Doubt::Unreachable { .. }),
-            "{lie:?}: {doubt:?}"
-        );
-    }
-    for lie in [Lie::BlockHash, Lie::BlockField] {
-        let doubt = ask(lie).await.unwrap_err();
-        assert!(
-            matches!(doubt, Doubt::MalformedAnswer { .. }),
-            "{lie:?}: {doubt:?}"
-        );
-    }
-    let dead = policy(&["http://127.0.0.1:1"], 1, kms_auth);
-    let doubt = dead.decide_app(boot_info(app)).await.unwrap_err();
-    assert!(matches!(doubt, Doubt::Unreachable { .. }), "{doubt:?}");
+        }
+    })
+    .await;
+    assert_eq!(denial.reason, "Compose hash not allowed");
+    assert!(denial.block.number > before.number);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_and_future_blocks_deny() {
-    let System {
-        anvil,
-        kms_auth,
-        app,
-        ..
-    } = system().await;
-    let now = Clock::system().now_unix();
-    let at = |now| RpcPolicy::new(config(&[&anvil.url], 1, kms_auth), Clock::fixed(now)).unwrap();
-    let late = at(now + 3600).decide_app(boot_info(app)).await.unwrap_err();
-    assert!(
-        matches!(late, Doubt::HeadTooOld { max: 60, .. }),
-        "{late:?}"
-    );
-    let early = at(now - 3600).decide_app(boot_info(app)).await.unwrap_err();
-    assert!(matches!(early, Doubt::HeadInFuture { .. }), "{early:?}");
-
-    // An endpoint that keeps showing an old block: by its age.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let url = proxy(&anvil.url, Lie::OldHead).await;
-    let mut short = config(&[&url], 1, kms_auth);
-    short.max_head_age = Duration::from_secs(4);
-    let stale = RpcPolicy::new(short, Clock::system()).unwrap();
-    let doubt = stale.decide_app(boot_info(app)).await.unwrap_err();
-    assert!(matches!(doubt, Doubt::HeadTooOld { .. }), "{doubt:?}");
+async fn kms_is_denied_until_its_build_and_device_are_allowed() {
+    let chain = chain().await;
+    let policy = chain.policy(&[&chain.url], 1);
+    let info = boot_info(chain.app);
+    let denial = denied(policy.decide_kms(info.clone()).await);
+    assert_eq!(denial.reason, "Aggregated MR not allowed");
+    let mr = info.mr_aggregated.to_string();
+    assert_eq!(denial.input(), Some(("mrAggregated", mr)));
+    let owner = chain.owner(KMS_OWNER);
+    owner
+        .allow_kms(&chain.kms_auth, &info.mr_aggregated, &info.device_id)
+        .await
+        .unwrap();
+    let allowance = until("allowed", async || {
+        match policy.decide_kms(info.clone()).await.unwrap() {
+            Decision::Allow(allowance) => Some(allowance),
+            Decision::Deny(_) => None,
+        }
+    })
+    .await;
+    assert_eq!(allowance.boot_info(), &info);
+    let reason = async |info| denied(policy.decide_kms(info).await).reason;
+    let other_device = BootInfo {
+        device_id: DeviceId::new([9; 32]),
+        ..info.clone()
+    };
+    let said = reason(other_device).await;
+    assert_eq!(said, "KMS is not allowed to boot on this device");
+    let outdated = BootInfo {
+        tcb_status: TcbStatus::OutOfDate,
+        ..info.clone()
+    };
+    assert_eq!(reason(outdated).await, "TCB status is not up to date");
+    let other_build = BootInfo {
+        mr_aggregated: MrAggregated::new([9; 32]),
+        ..info.clone()
+    };
+    assert_eq!(reason(other_build).await, "Aggregated MR not allowed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_liar_among_peers_is_outvoted_or_denies() {
-    let System {
-        anvil,
-        kms_auth,
-        app,
-        ..
-    } = system().await;
-    let denied = BootInfo {
-        compose_hash: ComposeHash::new([9; 32]),
+async fn kms_settings_are_those_of_the_contract() {
+    let chain = chain().await;
+    let settings = chain.policy(&[&chain.url], 1).kms_settings().await.unwrap();
+    let expected = KmsSettings {
+        block: settings.block,
+        info: kms_info(),
+        gateway_app_id: GATEWAY.to_owned(),
+        app_implementation: settings.app_implementation,
+        owner: chain.owner(KMS_OWNER).address(),
+    };
+    assert_eq!(settings, expected);
+    assert_ne!(settings.app_implementation.to_bytes(), [0; 20]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn app_settings_show_each_rule_and_the_same_rules_decide() {
+    let chain = chain().await;
+    let owner = chain.owner(ACCOUNT_2);
+    let app = owner
+        .create_app(&chain.kms_auth, Some(&COMPOSE), Some(&DEVICE), true)
+        .await
+        .unwrap();
+    let policy = chain.policy(&[&chain.url], 1);
+    let settings = until("deployed", async || {
+        let settings = policy.app_settings(&boot_info(app)).await.unwrap();
+        settings.deployed.then_some(settings)
+    })
+    .await;
+    assert!(settings.registered && settings.os_image_allowed);
+    let rules = settings.rules.unwrap();
+    assert_eq!(rules.owner, owner.address());
+    assert!(rules.compose_allowed && rules.device_allowed && rules.require_tcb_up_to_date);
+    assert!(!rules.allow_any_device);
+    allowed(policy.decide_app(boot_info(app)).await);
+
+    let stranger = BootInfo {
+        device_id: DeviceId::new([9; 32]),
+        os_image_hash: OsImageHash::new([9; 32]),
+        ..unknown_compose(app)
+    };
+    let settings = policy.app_settings(&stranger).await.unwrap();
+    let rules = settings.rules.unwrap();
+    assert!(!settings.os_image_allowed && !rules.compose_allowed && !rules.device_allowed);
+
+    let other_device = BootInfo {
+        device_id: DeviceId::new([9; 32]),
         ..boot_info(app)
     };
-    let honest = anvil.url.as_str();
-    let liar = proxy(honest, Lie::Answer).await;
-    // Alone it is believed: one endpoint is one endpoint.
-    let alone = policy(&[&liar], 1, kms_auth);
-    assert!(matches!(
-        alone.decide_app(denied.clone()).await,
-        Ok(Decision::Allow(_))
-    ));
-    // With one honest peer the two disagree; with two it is outvoted.
-    let doubt = policy(&[&liar, honest], 2, kms_auth)
-        .decide_app(denied.clone())
+    let denial = denied(policy.decide_app(other_device).await);
+    assert_eq!(denial.reason, "Device not allowed");
+    let outdated = BootInfo {
+        tcb_status: TcbStatus::OutOfDate,
+        ..boot_info(app)
+    };
+    let denial = denied(policy.decide_app(outdated).await);
+    assert_eq!(denial.reason, "TCB status is not up to date");
+    assert_eq!(denial.input(), Some(("tcbStatus", "OutOfDate".to_owned())));
+
+    let nothing = policy
+        .app_settings(&boot_info(AppId::new([9; 20])))
         .await
-        .unwrap_err();
-    assert!(
-        matches!(
-            doubt,
-            Doubt::Disagreement {
-                agreeing: 1,
-                needed: 2,
-                ..
-            }
-        ),
-        "{doubt:?}"
-    );
-    let three = policy(&[&liar, honest, honest], 2, kms_auth);
-    assert!(
-        denial(&three, denied)
-            .await
-            .contains("Compose hash not allowed")
-    );
-    // One dead or stalling of three does not stop the others.
-    for lie in [Lie::Stall, Lie::ChainId, Lie::BlockHash] {
-        let bad = proxy(honest, lie).await;
-        let policy = policy(&[&bad, honest, honest], 2, kms_auth);
-        assert!(
-            matches!(
-                policy.decide_app(boot_info(app)).await,
-                Ok(Decision::Allow(_))
-            ),
-            "{lie:?}"
-        );
-    }
-    let bad = proxy(honest, Lie::ChainId).await;
-    let doubt = policy(&[&bad, honest], 2, kms_auth)
+        .unwrap();
+    assert!(!nothing.registered && !nothing.deployed && nothing.rules.is_none());
+}
+
+// Contracts that are missing or of another making.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_contract_at_the_address_denies() {
+    let chain = chain().await;
+    let nowhere = ContractAddress::new([0x77; 20]);
+    let mut config = chain.config(&[&chain.url], 1);
+    config.kms_auth = nowhere;
+    let policy = RpcPolicy::new(config, Clock::system()).unwrap();
+    let info = boot_info(chain.app);
+    let doubt = policy.decide_app(info.clone()).await.unwrap_err();
+    assert_eq!(doubt, Doubt::NoContract(nowhere));
+    let doubt = policy.decide_kms(info).await.unwrap_err();
+    assert_eq!(doubt, Doubt::NoContract(nowhere));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_contract_than_kms_auth_denies() {
+    let chain = chain().await;
+    let mut config = chain.config(&[&chain.url], 1);
+    config.kms_auth = ContractAddress::new(chain.app.to_bytes());
+    let policy = RpcPolicy::new(config, Clock::system()).unwrap();
+    let doubt = policy.kms_settings().await.unwrap_err();
+    assert!(matches!(doubt, Doubt::Reverted(_)), "{doubt:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reverting_app_contract_denies() {
+    let chain = chain().await;
+    // PUSH0, PUSH0, REVERT.
+    let app = chain.register_code(ACCOUNT_3, [0x5f, 0x5f, 0xfd]).await;
+    let policy = chain.policy(&[&chain.url], 1);
+    until("registered", async || {
+        let (is_registered, _) = policy.is_registered(&app).await.unwrap();
+        is_registered.then_some(())
+    })
+    .await;
+    let doubt = policy.decide_app(boot_info(app)).await.unwrap_err();
+    assert!(matches!(doubt, Doubt::Reverted(_)), "{doubt:?}");
+    let settings = policy.app_settings(&boot_info(app)).await.unwrap();
+    assert!(settings.registered && settings.deployed && settings.rules.is_none());
+
+    // Two honest endpoints agree that it reverts.
+    let doubt = chain
+        .policy(&[&chain.url, &chain.url], 2)
         .decide_app(boot_info(app))
         .await
         .unwrap_err();
+    assert!(matches!(doubt, Doubt::Reverted(_)), "{doubt:?}");
+
+    // Registered, with no code at all: the contract itself says no.
+    let app = Address::from([0x66; 20]);
+    chain.send_to_kms(ACCOUNT_3, registerAppCall { app }).await;
+    let app = AppId::new(app.into_array());
+    let denial = until("registered", async || {
+        let denial = denied(policy.decide_app(boot_info(app)).await);
+        (denial.reason != "App not registered").then_some(denial)
+    })
+    .await;
+    assert_eq!(denial.reason, "App not deployed or invalid address");
+}
+
+// Which block.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn confirmations_decide_that_many_blocks_below_the_head() {
+    let chain = chain().await;
+    // The contracts must be further down than any depth asked for.
+    let ready = chain.block_number().await + 6;
+    until("six blocks", async || {
+        (chain.block_number().await >= ready).then_some(())
+    })
+    .await;
+    let at_depth = |depth| {
+        let mut config = chain.config(&[&chain.url], 1);
+        config.finality = Finality::Confirmations(depth);
+        config.max_head_age = Duration::from_secs(3600);
+        RpcPolicy::new(config, Clock::system()).unwrap()
+    };
+    for depth in [0, 1, 3] {
+        let lowest = chain.block_number().await - depth;
+        let allowance = allowed(at_depth(depth).decide_app(boot_info(chain.app)).await);
+        let highest = chain.block_number().await - depth;
+        let number = allowance.block().number;
+        assert!((lowest..=highest).contains(&number), "{depth}: {number}");
+    }
+    // Deeper than the chain is long: the first block, without contracts.
+    let doubt = at_depth(1_000_000)
+        .decide_app(boot_info(chain.app))
+        .await
+        .unwrap_err();
+    assert_eq!(doubt, Doubt::NoContract(chain.kms_auth));
+
+    // A change counts at the head before it does further down.
+    let owner = chain.owner(ACCOUNT_4);
+    let app = owner
+        .create_app(&chain.kms_auth, Some(&COMPOSE), None, false)
+        .await
+        .unwrap();
+    allowed(at_depth(0).decide_app(boot_info(app)).await);
+    let denial = denied(at_depth(6).decide_app(boot_info(app)).await);
+    assert_eq!(denial.reason, "App not registered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_head_denies() {
+    let chain = chain().await;
+    let now = Clock::system().now_unix();
+    let config = chain.config(&[&chain.url], 1);
+    let policy = RpcPolicy::new(config, Clock::fixed(now + 3600)).unwrap();
+    let doubt = policy.decide_app(boot_info(chain.app)).await.unwrap_err();
+    assert!(
+        matches!(doubt, Doubt::HeadTooOld { max: 60, age, .. } if age >= 3600),
+        "{doubt:?}"
+    );
+
+    // An endpoint stuck at an old block, and the true time.
+    let stuck = chain.proxy(Lie::OldHead).await;
+    let brief = async |urls: &[&str], agreement| {
+        let mut config = chain.config(urls, agreement);
+        config.max_head_age = Duration::from_secs(7);
+        let policy = RpcPolicy::new(config, Clock::system()).unwrap();
+        policy.decide_app(boot_info(chain.app)).await
+    };
+    for (urls, agreement) in [(&[&*stuck][..], 1), (&[&*stuck, &*chain.url], 2)] {
+        let doubt = brief(urls, agreement).await.unwrap_err();
+        assert!(
+            matches!(
+                doubt,
+                Doubt::HeadTooOld {
+                    number: 1,
+                    max: 7,
+                    ..
+                }
+            ),
+            "{doubt:?}"
+        );
+    }
+    // It cannot hold back two that are not stuck.
+    let allowance = allowed(brief(&[&stuck, &chain.url, &chain.url], 2).await);
+    assert!(allowance.block().number > 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_that_grows_old_while_remembered_denies() {
+    let chain = chain().await;
+    let started = Instant::now();
+    let now = Clock::system().now_unix();
+    // Time leaps at the second look: within the while that a block is remembered.
+    let looks = std::sync::atomic::AtomicU64::new(0);
+    let clock = Clock::from_fn(move || {
+        now + 3600 * looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+    });
+    let policy = RpcPolicy::new(chain.config(&[&chain.url], 1), clock).unwrap();
+    allowed(policy.decide_app(boot_info(chain.app)).await);
+    let doubt = policy.decide_app(boot_info(chain.app)).await.unwrap_err();
+    let took = started.elapsed();
+    assert!(
+        matches!(doubt, Doubt::HeadTooOld { .. }),
+        "{took:?}: {doubt:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_in_future_denies() {
+    let chain = chain().await;
+    let now = Clock::system().now_unix();
+    let at = async |now| {
+        let config = chain.config(&[&chain.url], 1);
+        let policy = RpcPolicy::new(config, Clock::fixed(now)).unwrap();
+        policy.decide_app(boot_info(chain.app)).await
+    };
+    let doubt = at(now - 3600).await.unwrap_err();
+    assert!(
+        matches!(doubt, Doubt::HeadInFuture { ahead, .. } if ahead > 3500),
+        "{doubt:?}"
+    );
+    // Clocks that differ a little do not matter.
+    allowed(at(now - 30).await);
+}
+
+// One endpoint that misleads.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn honest_proxy_changes_nothing() {
+    let chain = chain().await;
+    let url = chain.proxy(Lie::Nothing).await;
+    allowed(chain.ask(&[&url], 1).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_chain_id_denies() {
+    let chain = chain().await;
+    let url = chain.proxy(Lie::ChainId(1)).await;
+    let wrong = Doubt::WrongChainId {
+        url: url.clone(),
+        expected: CHAIN_ID,
+        actual: ChainId(1),
+    };
+    assert_eq!(chain.ask(&[&url], 1).await.unwrap_err(), wrong);
+    let too_few = Doubt::TooFew {
+        answering: 1,
+        needed: 2,
+        first: Box::new(wrong),
+    };
+    let urls = [&*url, &*chain.url];
+    assert_eq!(chain.ask(&urls, 2).await.unwrap_err(), too_few);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stalled_endpoint_times_out() {
+    let chain = chain().await;
+    let url = chain.proxy(Lie::Stall).await;
+    // More than once: two limits of the same length would race.
+    for _ in 0..5 {
+        let mut config = chain.config(&[&url], 1);
+        config.timeout = Duration::from_secs(1);
+        let policy = RpcPolicy::new(config, Clock::system()).unwrap();
+        let started = Instant::now();
+        let doubt = policy.decide_app(boot_info(chain.app)).await.unwrap_err();
+        let timeout = Doubt::Timeout {
+            url: url.clone(),
+            seconds: 1,
+        };
+        assert_eq!(doubt, timeout);
+        assert!(started.elapsed() < Duration::from_secs(3));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoint_that_breaks_off_or_answers_garbage_denies() {
+    let chain = chain().await;
+    let mut urls = vec![DEAD.to_owned()];
+    for lie in [
+        Lie::Drop,
+        Lie::Garbage("<html>"),
+        Lie::Garbage(""),
+        Lie::Garbage("{}"),
+        Lie::Garbage(r#"{"jsonrpc":"2.0","id":0,"result":{}}"#),
+        Lie::Garbage(r#"{"jsonrpc":"2.0","id":0,"error":{"code":-32000,"message":"busy"}}"#),
+        Lie::ServerError,
+    ] {
+        urls.push(chain.proxy(lie).await);
+    }
+    for url in urls {
+        let doubt = chain.ask(&[&url], 1).await.unwrap_err();
+        assert!(
+            matches!(&doubt, Doubt::Unreachable { url: named, .. } if *named == url),
+            "{doubt:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doubts_do_not_tell_the_key_in_a_url() {
+    let chain = chain().await;
+    let stalling = chain.proxy(Lie::Stall).await;
+    let failing = chain.proxy(Lie::ServerError).await;
+    for url in [DEAD, &stalling, &failing] {
+        let authority = url.strip_prefix("http://").unwrap();
+        let with_key = format!("http://user:SECRET@{authority}/SECRET?key=SECRET");
+        let mut config = chain.config(&[&with_key], 1);
+        config.timeout = Duration::from_secs(1);
+        let policy = RpcPolicy::new(config, Clock::system()).unwrap();
+        let doubt = policy.decide_app(boot_info(chain.app)).await.unwrap_err();
+        let text = format!("{doubt} {doubt:?}");
+        assert!(text.contains(url) && !text.contains("SECRET"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_header_denies() {
+    let chain = chain().await;
+    let word = format!("0x{}", "11".repeat(32));
+    for lie in [
+        Lie::Field("hash", word.clone()),
+        Lie::Field("stateRoot", word.clone()),
+        Lie::Field("parentHash", word),
+        Lie::Field("timestamp", "0x70000000".to_owned()),
+        Lie::Field("number", "0x2".to_owned()),
+        Lie::NoBlock,
+    ] {
+        let url = chain.proxy(lie.clone()).await;
+        let doubt = chain.ask(&[&url], 1).await.unwrap_err();
+        assert!(
+            matches!(&doubt, Doubt::MalformedAnswer { url: named, .. } if *named == url),
+            "{lie:?}: {doubt:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undecodable_verdict_denies() {
+    let chain = chain().await;
+    for data in [vec![1], vec![0xff; 32], vec![0; 32]] {
+        let url = chain.proxy(Lie::Call(data)).await;
+        let doubt = chain.ask(&[&url], 1).await.unwrap_err();
+        assert!(matches!(doubt, Doubt::MalformedAnswer { .. }), "{doubt:?}");
+    }
+    let url = chain.proxy(Lie::Call(vec![])).await;
+    let doubt = chain.ask(&[&url], 1).await.unwrap_err();
+    assert_eq!(doubt, Doubt::NoContract(chain.kms_auth));
+}
+
+// Several endpoints.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lying_call_disagrees_with_two_of_three() {
+    let chain = chain().await;
+    let info = unknown_compose(chain.app);
+    let liar = chain.proxy(Lie::verdict(true, "")).await;
+    let other = chain.proxy(Lie::verdict(false, "No reason")).await;
+    let ask = async |urls: &[&str], agreement| {
+        let policy = chain.policy(urls, agreement);
+        policy.decide_app(info.clone()).await
+    };
+    // Alone it is believed: one endpoint is one endpoint.
+    allowed(ask(&[&liar], 1).await);
+    // With one honest peer, or with one that lies otherwise besides, nobody knows.
+    let disagreement = Doubt::Disagreement {
+        what: format!("what 0x{} says", chain.kms_auth),
+        agreeing: 1,
+        needed: 2,
+    };
+    let doubt = ask(&[&liar, &chain.url], 2).await.unwrap_err();
+    assert_eq!(doubt, disagreement);
+    let doubt = ask(&[&liar, &chain.url, &other], 2).await.unwrap_err();
+    assert_eq!(doubt, disagreement);
+    // With two honest peers it is outvoted, wherever it stands.
+    let (honest, liar) = (&*chain.url, &*liar);
+    for urls in [
+        [liar, honest, honest],
+        [honest, liar, honest],
+        [honest, honest, liar],
+    ] {
+        let denial = denied(ask(&urls, 2).await);
+        assert_eq!(denial.reason, "Compose hash not allowed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_of_three_decide_with_one_dead_or_lying() {
+    let chain = chain().await;
+    let mut bad = vec![DEAD.to_owned()];
+    for lie in [
+        Lie::Stall,
+        Lie::Drop,
+        Lie::ServerError,
+        Lie::ChainId(1),
+        Lie::Field("hash", format!("0x{}", "11".repeat(32))),
+        Lie::Fork,
+    ] {
+        bad.push(chain.proxy(lie).await);
+    }
+    for bad in &bad {
+        allowed(chain.ask(&[bad, &chain.url, &chain.url], 2).await);
+    }
+    let doubt = chain.ask(&[DEAD, &chain.url, DEAD], 2).await.unwrap_err();
     assert!(
         matches!(
-            doubt,
-            Doubt::TooFew {
-                answering: 1,
-                needed: 2,
-                ..
-            }
+            &doubt,
+            Doubt::TooFew { answering: 1, needed: 2, first }
+                if matches!(&**first, Doubt::Unreachable { url, .. } if url == DEAD)
         ),
         "{doubt:?}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn other_doubts() {
-    let System {
-        anvil,
-        app,
-        kms_auth,
-        ..
-    } = system().await;
-    let nowhere = policy(&[&anvil.url], 1, ContractAddress::new([0x77; 20]));
-    let doubt = nowhere.decide_app(boot_info(app)).await.unwrap_err();
-    assert!(matches!(doubt, Doubt::NoContract(_)), "{doubt:?}");
-    // Another contract than KmsAuth reverts.
-    let wrong = policy(&[&anvil.url], 1, ContractAddress::new(app.to_bytes()));
-    let doubt = wrong.kms_settings().await.unwrap_err();
-    assert!(matches!(doubt, Doubt::Reverted(_)), "{doubt:?}");
-    let mut shallow = config(&[&anvil.url], 1, kms_auth);
-    shallow.finality = Finality::Confirmations(1);
-    let shallow = RpcPolicy::new(shallow, Clock::system()).unwrap();
-    assert!(matches!(
-        shallow.decide_app(boot_info(app)).await,
-        Ok(Decision::Allow(_))
-    ));
-    assert!(RpcPolicy::new(config(&[&anvil.url], 2, kms_auth), Clock::system()).is_err());
-    assert!(RpcPolicy::new(config(&["nonsense"], 1, kms_auth), Clock::system()).is_err());
+async fn lying_hash_denies_when_both_must_agree() {
+    let chain = chain().await;
+    let hash = format!("0x{}", "11".repeat(32));
+    let liar = chain.proxy(Lie::Field("hash", hash)).await;
+    let doubt = chain.ask(&[&chain.url, &liar], 2).await.unwrap_err();
+    assert!(
+        matches!(
+            &doubt,
+            Doubt::TooFew { answering: 1, needed: 2, first }
+                if matches!(&**first, Doubt::MalformedAnswer { url, .. } if *url == liar)
+        ),
+        "{doubt:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_history_denies_when_both_must_agree() {
+    let chain = chain().await;
+    let fork = chain.proxy(Lie::Fork).await;
+    let doubt = chain.ask(&[&chain.url, &fork], 2).await.unwrap_err();
+    assert!(
+        matches!(
+            &doubt,
+            Doubt::Disagreement { what, agreeing: 1, needed: 2 } if what.starts_with("block ")
+        ),
+        "{doubt:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_that_cannot_be_used_are_refused_at_once() {
+    let chain = chain().await;
+    let url = &*chain.url;
+    for (urls, agreement) in [
+        (&[url][..], 2),
+        (&[url], 0),
+        (&[], 0),
+        (&[], 1),
+        (&["nonsense"], 1),
+    ] {
+        let refused = RpcPolicy::new(chain.config(urls, agreement), Clock::system());
+        assert!(
+            matches!(refused, Err(Doubt::Configuration { .. })),
+            "{urls:?} {agreement}: {refused:?}"
+        );
+    }
 }
