@@ -1,5 +1,6 @@
 //! Reading evidence in whatever form people have it, and what to verify it with.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,25 +78,45 @@ pub(crate) enum Found {
 }
 
 impl Found {
-    pub(crate) fn describe(&self) -> &'static str {
+    pub(crate) fn describe(&self) -> String {
         match self {
-            Self::Quote(_) => "TDX quote without event log",
-            Self::Attestation(_) => "attestation with event log",
-            Self::Certificate(_) => "RA-TLS certificate",
+            Self::Quote(quote) => {
+                let version = quote.first().copied().unwrap_or_default();
+                format!("TDX quote, version {version}, without event log")
+            }
+            Self::Attestation(evidence) => describe(evidence),
+            Self::Certificate(cert) => {
+                let subject = cert.subject.as_deref().unwrap_or("nobody");
+                let inside = cert
+                    .attestation
+                    .as_ref()
+                    .map_or("no evidence".to_owned(), describe);
+                format!("RA-TLS certificate of `{subject}` with {inside}")
+            }
         }
     }
 }
 
+fn describe(evidence: &Attestation) -> String {
+    let platform = evidence.platform.kind();
+    let events = evidence.stack.runtime_events.len();
+    format!("{platform} attestation with {events} runtime events")
+}
+
+/// The whole file, which may be a pipe: its length is not known before it ends.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let unusable = |reason: String| Failure::Unusable(format!("{}: {reason}", path.display()));
-    let metadata = std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?;
-    if metadata.len() > 4 * MAX_LEN as u64 {
+    let limit = 4 * MAX_LEN as u64;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .map_err(|error| unusable(error.to_string()))?;
+    if bytes.len() as u64 > limit {
         return Err(unusable(format!(
-            "{} bytes are too long for evidence",
-            metadata.len()
+            "it is longer than {limit} bytes, too long for evidence"
         )));
     }
-    std::fs::read(path).map_err(|error| unusable(error.to_string()))
+    Ok(bytes)
 }
 
 /// Evidence from a file, the TLS certificate at an https URL, or a document at an http URL.
@@ -145,15 +166,22 @@ fn parse(source: &str, bytes: &[u8]) -> Result<Found, Failure> {
     if trimmed.is_empty() {
         return Err(unusable(&"it is empty"));
     }
-    if trimmed.starts_with(b"-----BEGIN CERTIFICATE") || bytes.starts_with(&[0x30, 0x82]) {
+    if trimmed.starts_with(b"-----BEGIN") {
         return certificate(source, trimmed);
+    }
+    // Binary: the last byte of a signature may look like white space.
+    if bytes.starts_with(&[0x30, 0x82]) {
+        return certificate(source, bytes);
     }
     if trimmed.starts_with(b"{") {
         let answer: GetQuoteAnswer =
             serde_json::from_slice(trimmed).map_err(|error| unusable(&error))?;
+        if answer.attestation.is_empty() && answer.quote.is_empty() {
+            return Err(unusable(&"it has neither `quote` nor `attestation`"));
+        }
         if answer.attestation.is_empty() && answer.event_log.is_empty() {
             let quote = hex::decode(answer.quote.trim_start_matches("0x"))
-                .map_err(|error| unusable(&error))?;
+                .map_err(|error| unusable(&format!("`quote` is not hexadecimal: {error}")))?;
             return binary(source, &quote);
         }
         return Attestation::try_from(answer)
@@ -182,4 +210,89 @@ fn binary(source: &str, bytes: &[u8]) -> Result<Found, Failure> {
     Attestation::decode(bytes)
         .map(|evidence| Found::Attestation(Box::new(evidence)))
         .map_err(|error| unusable(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUOTE: &[u8] = include_bytes!("../../../test/vectors/attest/tdx/dcapqvl-v4/quote.bin");
+    const ATTESTATION: &[u8] =
+        include_bytes!("../../../test/vectors/attest/attestation-v0-full.bin");
+
+    fn found(bytes: &[u8]) -> Found {
+        parse("test", bytes).unwrap()
+    }
+
+    fn unusable(bytes: &[u8]) -> String {
+        match parse("test", bytes) {
+            Err(Failure::Unusable(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_form_of_a_quote_is_the_same_quote() {
+        let hex = hex::encode(QUOTE);
+        for form in [
+            QUOTE.to_vec(),
+            hex.clone().into_bytes(),
+            format!("0x{}\n", hex.to_uppercase()).into_bytes(),
+            format!(r#"{{"quote":"{hex}"}}"#).into_bytes(),
+            format!(r#"  {{"quote":"0x{hex}","event_log":""}}"#).into_bytes(),
+        ] {
+            assert!(matches!(found(&form), Found::Quote(quote) if quote == QUOTE));
+        }
+    }
+
+    #[test]
+    fn every_form_of_an_attestation_is_the_same_attestation() {
+        let hex = hex::encode(ATTESTATION);
+        let expected = Attestation::decode(ATTESTATION).unwrap();
+        for form in [
+            ATTESTATION.to_vec(),
+            hex.clone().into_bytes(),
+            format!(r#"{{"attestation":"{hex}"}}"#).into_bytes(),
+        ] {
+            assert!(matches!(found(&form), Found::Attestation(evidence) if *evidence == expected));
+        }
+    }
+
+    /// About one DER certificate in 43 ends with a byte that is white space as text.
+    #[test]
+    fn a_certificate_keeps_its_last_byte() {
+        let (der, pem) = (0..10_000)
+            .map(|_| rcgen::generate_simple_self_signed(["a".repeat(300)]).unwrap())
+            .map(|made| (made.cert.der().to_vec(), made.cert.pem()))
+            .find(|(der, _)| der.last().is_some_and(u8::is_ascii_whitespace))
+            .unwrap();
+        assert!(matches!(found(&der), Found::Certificate(cert) if cert.der == der));
+        assert!(matches!(found(pem.as_bytes()), Found::Certificate(cert) if cert.der == der));
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        for (bytes, why) in [
+            (&b" \n"[..], "it is empty"),
+            (b"{}", "neither `quote` nor `attestation`"),
+            (br#"{"quote":"zz"}"#, "`quote` is not hexadecimal"),
+            (br#"{"quote":"0400""#, "EOF"),
+            (
+                b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n",
+                "no CERTIFICATE",
+            ),
+            (&QUOTE[..600], "not a TDX quote"),
+        ] {
+            let text = unusable(bytes);
+            assert!(text.contains(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn too_long_is_refused_before_it_is_read_whole() {
+        match read(Path::new("/dev/zero")) {
+            Err(Failure::Unusable(text)) => assert!(text.contains("too long"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -24,11 +24,16 @@ use output::{Failure, Output};
 #[command(
     name = "bylaw",
     version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 unusable input, 3 denied by policy, \
-                  4 not verified, 5 unreachable"
+    after_help = "Examples:\n  \
+        bylaw dev --detach && . .bylaw-dev/env\n  \
+        bylaw verify getquote.json\n  \
+        bylaw explain getquote.json\n  \
+        bylaw app allow 0x… --compose app-compose.json\n\n\
+        Exit codes: 0 done, 1 failed, 2 unusable input, 3 denied by policy, \
+        4 not verified, 5 unreachable"
 )]
 struct Cli {
-    /// Print JSON instead of text.
+    /// Print the result as JSON on standard output, errors as JSON on standard error.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -86,7 +91,9 @@ async fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Dev(args) => dev::run(args, output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "bylaw", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "bylaw", &mut script);
+            output.text(&String::from_utf8_lossy(&script));
             Ok(())
         }
     }

@@ -1,5 +1,7 @@
 //! What commands print, and how they fail.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 
 /// Why a command did not succeed; decides the exit code.
@@ -69,7 +71,7 @@ impl Output {
     /// A result: aligned lines of name and value, or the JSON value.
     pub(crate) fn result(&self, lines: &[(&str, String)], value: &Value) {
         if self.json {
-            println!("{value:#}");
+            self.text(&format!("{value:#}\n"));
             return;
         }
         let width = lines
@@ -77,8 +79,21 @@ impl Output {
             .map(|(name, _)| name.len())
             .max()
             .unwrap_or_default();
-        for (name, text) in lines {
-            println!("{name:width$}  {text}");
+        let mut text = String::new();
+        for (name, line) in lines {
+            text.push_str(&format!("{name:width$}  {line}\n"));
+        }
+        self.text(&text);
+    }
+
+    /// Exactly this on standard output. A reader that has seen enough (`| head`) is no error.
+    pub(crate) fn text(&self, text: &str) {
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes());
+        if let Err(error) = written.and_then(|()| stdout.flush())
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            self.say(&format!("cannot write the result: {error}"));
         }
     }
 

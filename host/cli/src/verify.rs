@@ -2,7 +2,7 @@
 
 use bylaw_attest::tdx::VerifiedTd;
 use bylaw_attest::{Appraisal, AppraisalError, Expect, Mode, Verifier};
-use bylaw_types::{ReportData, TcbStatus};
+use bylaw_types::{ReportData, TcbStatus, TrustAnchorSet};
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 
@@ -27,6 +27,7 @@ pub(crate) struct Args {
 }
 
 /// Lines for people and the same for programs.
+#[derive(Default)]
 struct Report {
     lines: Vec<(&'static str, String)>,
     value: Value,
@@ -39,29 +40,60 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
         .map(parse_report_data)
         .transpose()?;
     let found = load(&args.source).await?;
+    if let Found::Certificate(cert) = &found
+        && cert.attestation.is_none()
+    {
+        return Err(Failure::Unusable(format!(
+            "{}: the certificate carries no evidence",
+            args.source
+        )));
+    }
     let verifier = args.trust.verifier()?;
-    if !verifier.anchors().is_vendor() {
+    warn_of_other_roots(output, &verifier.anchors());
+    let outcome = match establish(&found, &verifier, expected.as_ref()).await {
+        Ok(report) => {
+            print(output, &found, Verdict::Verified, report);
+            return Ok(());
+        }
+        // The rest is checked all the same: what is wrong besides is the better reason.
+        Err(missing @ AppraisalError::CollateralMissing(_)) => {
+            let lenient = verifier.tolerating_missing_collateral();
+            let rest = establish(&found, &lenient, expected.as_ref()).await;
+            rest.map(|report| (report, missing))
+        }
+        Err(error) => Err(error),
+    };
+    let (verdict, mut report, error) = match outcome {
+        Ok((report, missing)) => (Verdict::SignaturesOnly, report, missing),
+        Err(error) => (Verdict::Failed, Report::default(), error),
+    };
+    report.value["reason"] = error.to_string().into();
+    print(output, &found, verdict, report);
+    Err(Failure::Unverified(error.to_string()))
+}
+
+/// Says so loudly when evidence is not judged under the vendor's roots.
+pub(crate) fn warn_of_other_roots(output: &Output, anchors: &TrustAnchorSet) {
+    if !anchors.is_vendor() {
         output.say("NOT VENDOR EVIDENCE: verified under the root given, not under Intel's");
     }
-    let verdict = establish(&found, &verifier, expected.as_ref()).await;
-    match verdict {
-        Ok(report) => {
-            print(output, &found, "verified", report);
-            Ok(())
-        }
-        Err(error) => {
-            if let AppraisalError::CollateralMissing(_) = &error {
-                let lenient = verifier.tolerating_missing_collateral();
-                if let Ok(report) = establish(&found, &lenient, expected.as_ref()).await {
-                    print(
-                        output,
-                        &found,
-                        "signatures hold, TCB status not reported",
-                        report,
-                    );
-                }
-            }
-            Err(Failure::Unverified(error.to_string()))
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Verified,
+    /// Genuine, but nobody says whether the platform is current or revoked.
+    SignaturesOnly,
+    Failed,
+}
+
+impl Verdict {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::SignaturesOnly => "signatures hold, TCB status not reported",
+            Self::Failed => "not verified",
         }
     }
 }
@@ -81,7 +113,7 @@ async fn establish(
     match found {
         Found::Quote(quote) => {
             let td = verifier.verify_quote(quote, expected).await?;
-            Ok(of_quote(&td))
+            Ok(of_quote(&td, &verifier.anchors()))
         }
         Found::Attestation(evidence) => {
             let expect = expected.map_or(Expect::Anything, Expect::ReportData);
@@ -97,6 +129,15 @@ async fn establish(
             let appraisal = verifier
                 .appraise(evidence, Expect::RaTlsKey(&cert.spki_der))
                 .await?;
+            // The key is one expectation, what the caller gave is another.
+            if let Some(expected) = expected
+                && expected != appraisal.report_data()
+            {
+                return Err(AppraisalError::ReportData {
+                    expected: *expected,
+                    actual: *appraisal.report_data(),
+                });
+            }
             let mut report = of_appraisal(&appraisal);
             report
                 .lines
@@ -119,11 +160,12 @@ fn tcb(status: TcbStatus, advisories: &[String]) -> String {
     }
 }
 
-fn of_quote(td: &VerifiedTd) -> Report {
+fn of_quote(td: &VerifiedTd, anchors: &TrustAnchorSet) -> Report {
     let [rtmr0, rtmr1, rtmr2, rtmr3] = td.report.rtmr;
     Report {
         lines: vec![
             ("tcb", tcb(td.tcb_status, &td.advisory_ids)),
+            ("anchors", anchors.to_string()),
             ("device", td.device_id.to_string()),
             ("mrtd", td.report.mrtd.to_string()),
             ("rtmr0", rtmr0.to_string()),
@@ -138,7 +180,7 @@ fn of_quote(td: &VerifiedTd) -> Report {
         ],
         value: json!({
             "tcb_status": td.tcb_status, "advisory_ids": td.advisory_ids,
-            "device_id": td.device_id, "mrtd": td.report.mrtd, "rtmr": td.report.rtmr,
+            "trust_anchors": anchors, "device_id": td.device_id, "mrtd": td.report.mrtd, "rtmr": td.report.rtmr,
             "report_data": td.report.report_data, "identity": null,
         }),
     }
@@ -192,14 +234,15 @@ fn of_appraisal(appraisal: &Appraisal) -> Report {
     }
 }
 
-fn print(output: &Output, found: &Found, verdict: &str, report: Report) {
+fn print(output: &Output, found: &Found, verdict: Verdict, report: Report) {
     let mut lines = vec![
-        ("found", found.describe().to_owned()),
-        ("verdict", verdict.to_owned()),
+        ("found", found.describe()),
+        ("verdict", verdict.as_str().to_owned()),
     ];
     lines.extend(report.lines);
     let mut value = report.value;
     value["found"] = found.describe().into();
-    value["verdict"] = verdict.into();
+    value["verdict"] = verdict.as_str().into();
+    value["verified"] = (verdict == Verdict::Verified).into();
     output.result(&lines, &value);
 }
