@@ -45,7 +45,7 @@ contract CiAttestedApp is ERC165, IERC5267, IAppAuth {
     /// @notice Not what this signer would have signed for this contract on this chain.
     error InvalidSignature(address signer);
     /// @notice The attestation ends before it starts.
-    error InvalidWindow(uint64 notBefore, uint64 notAfter);
+    error InvalidWindow();
     /// @notice The attestation is over.
     error AttestationExpired(uint64 notAfter);
     /// @notice The same attestation was recorded before.
@@ -100,10 +100,10 @@ contract CiAttestedApp is ERC165, IERC5267, IAppAuth {
         bytes[] calldata signatures
     ) external {
         bytes32 composeHash = attestation.composeHash;
-        uint64 notAfter = attestation.notAfter;
         if (revokedBy[composeHash] != address(0)) revert AlreadyRevoked(composeHash, revokedBy[composeHash]);
-        if (notAfter < attestation.notBefore) revert InvalidWindow(attestation.notBefore, notAfter);
-        if (notAfter < block.timestamp) revert AttestationExpired(notAfter);
+        if (attestation.notAfter < attestation.notBefore) revert InvalidWindow();
+        // forge-lint: disable-next-line(block-timestamp)
+        if (attestation.notAfter < block.timestamp) revert AttestationExpired(attestation.notAfter);
         bytes32 digest = attestationDigest(attestation);
         if (isAttested[digest]) revert AlreadyAttested(digest);
         if (signers_.length != signatures.length) revert LengthMismatch(signers_.length, signatures.length);
@@ -139,13 +139,14 @@ contract CiAttestedApp is ERC165, IERC5267, IAppAuth {
             return (false, "Compose hash was revoked by a CI signer");
         }
         BuildAttestation[] storage recorded = _attestations[bootInfo.composeHash];
+        uint256 time = block.timestamp;
         uint256 next = type(uint256).max;
         uint256 end;
         for (uint256 i = recorded.length; i > 0; --i) {
             uint256 notBefore = recorded[i - 1].notBefore;
             uint256 notAfter = recorded[i - 1].notAfter;
-            if (notBefore <= block.timestamp && block.timestamp <= notAfter) return (true, "");
-            if (block.timestamp < notBefore && notBefore < next) next = notBefore;
+            if (notBefore <= time && time <= notAfter) return (true, "");
+            if (time < notBefore && notBefore < next) next = notBefore;
             if (notAfter > end) end = notAfter;
         }
         if (recorded.length == 0) return (false, "Compose hash was not attested by enough CI signers");
@@ -192,7 +193,7 @@ contract CiAttestedApp is ERC165, IERC5267, IAppAuth {
         }
         (bool success, bytes memory answer) =
             signer.staticcall(abi.encodeCall(IERC1271.isValidSignature, (digest, signature)));
-        return
-            success && answer.length >= 32 && bytes32(answer) == bytes32(IERC1271.isValidSignature.selector);
+        if (!success || answer.length < 32) return false;
+        return abi.decode(answer, (bytes32)) == bytes32(IERC1271.isValidSignature.selector);
     }
 }

@@ -165,6 +165,7 @@ contract TokenVoteApp is ERC165, IAppAuth {
             bool votedOut = lastDecision[bootInfo.composeHash] != 0;
             return (false, votedOut ? "Compose hash was voted out" : "Compose hash was not voted in");
         }
+        // forge-lint: disable-next-line(block-timestamp)
         if (block.timestamp < start) return (false, Decimal.append("Compose hash takes effect at ", start));
         return (true, "");
     }
