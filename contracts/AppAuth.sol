@@ -1,206 +1,293 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
-import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
-import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
-import {
-    Ownable2StepUpgradeable
-} from "@openzeppelin/contracts-upgradeable/access/Ownable2StepUpgradeable.sol";
-import {
-    ERC165Upgradeable
-} from "@openzeppelin/contracts-upgradeable/utils/introspection/ERC165Upgradeable.sol";
+import {Strings} from "@openzeppelin/contracts/utils/Strings.sol";
 
+import {AppManagement} from "./governance/AppManagement.sol";
+import {AppPolicy, TcbStatuses, TeeVariants} from "./governance/AppPolicies.sol";
+import {AppState} from "./governance/AppState.sol";
+import {TwoParts} from "./governance/TwoParts.sol";
 import {IAppAuth} from "./interfaces/IAppAuth.sol";
 import {IAppAuthBasicManagement} from "./interfaces/IAppAuthBasicManagement.sol";
-import {IManagedAppAuth} from "./interfaces/IManagedAppAuth.sol";
-import {PolicyLabels, PolicyLog} from "./PolicyLog.sol";
+import {Facts, IAppPolicy, RuleVerdict} from "./interfaces/IAppPolicy.sol";
+import {IAppReading} from "./interfaces/IAppReading.sol";
 
 /// @title The policy of one app
-/// @notice Its address is the app's id. The owner lists the compose hashes that may run and the devices they
-/// may run on; whether the app is registered and the OS image trusted was the KMS contract's question before.
-/// @dev ABI and storage are those of dstack's `DstackApp`, so existing tools work unchanged and an existing
-/// proxy can be upgraded to this implementation. Storage is therefore sequential, in this order and no other:
-///
-/// | slot | variable |
-/// |---|---|
-/// | 0 | allowedComposeHashes |
-/// | 1 | _upgradesDisabled (byte 0), allowAnyDevice (byte 1) |
-/// | 2 | allowedDeviceIds |
-/// | 3 | requireTcbUpToDate (byte 0) |
-/// | 4–52 | gap |
-///
-/// Owner, pending owner and initializer version live in OpenZeppelin's ERC-7201 namespaces.
-contract AppAuth is
-    Initializable,
-    Ownable2StepUpgradeable,
-    UUPSUpgradeable,
-    ERC165Upgradeable,
-    PolicyLog,
-    IManagedAppAuth
-{
-    /// @inheritdoc IManagedAppAuth
-    mapping(bytes32 composeHash => bool) public allowedComposeHashes;
-
-    bool private _upgradesDisabled;
-
-    /// @inheritdoc IManagedAppAuth
-    bool public allowAnyDevice;
-
-    /// @inheritdoc IManagedAppAuth
-    mapping(bytes32 deviceId => bool) public allowedDeviceIds;
-
-    /// @inheritdoc IManagedAppAuth
-    bool public requireTcbUpToDate;
-
-    /// @dev Room for later versions: a new variable takes slots from the front of it.
-    uint256[49] private __gap;
+/// @notice Its address is the app's id. The owner lists the compose hashes that may run, as versions, the devices
+/// they may run on and what the platform must be like; whether the app is registered and the OS image trusted was
+/// the KMS contract's question before. {IManagedAppAuth} is everything it answers.
+/// @dev This part answers, {AppManagement} changes. dstack's `DstackApp` kept the same slots, and its proxies can
+/// be upgraded to this implementation: what was 0 or false there means here what it meant there.
+contract AppAuth is AppState, TwoParts, IAppAuth, IAppPolicy, IAppReading {
+    using Strings for uint256;
 
     /// @custom:oz-upgrades-unsafe-allow constructor
-    constructor() {
-        _disableInitializers();
-    }
-
-    /// @inheritdoc IManagedAppAuth
-    function initialize(
-        address initialOwner,
-        bool disableUpgrades_,
-        bool allowAnyDevice_,
-        bytes32 initialDeviceId,
-        bytes32 initialComposeHash
-    ) external initializer {
-        _initialize(
-            initialOwner, disableUpgrades_, false, allowAnyDevice_, initialDeviceId, initialComposeHash
-        );
-    }
-
-    /// @inheritdoc IManagedAppAuth
-    function initialize(
-        address initialOwner,
-        bool disableUpgrades_,
-        bool requireTcbUpToDate_,
-        bool allowAnyDevice_,
-        bytes32 initialDeviceId,
-        bytes32 initialComposeHash
-    ) external initializer {
-        _initialize(
-            initialOwner,
-            disableUpgrades_,
-            requireTcbUpToDate_,
-            allowAnyDevice_,
-            initialDeviceId,
-            initialComposeHash
-        );
-    }
-
-    /// @inheritdoc IAppAuthBasicManagement
-    function addComposeHash(bytes32 composeHash) external onlyOwner {
-        _addComposeHash(composeHash);
-    }
-
-    /// @inheritdoc IAppAuthBasicManagement
-    function removeComposeHash(bytes32 composeHash) external onlyOwner {
-        allowedComposeHashes[composeHash] = false;
-        emit ComposeHashRemoved(composeHash);
-        _recordPolicy(PolicyLabels.COMPOSE_HASH, composeHash, false);
-    }
-
-    /// @inheritdoc IAppAuthBasicManagement
-    function addDevice(bytes32 deviceId) external onlyOwner {
-        _addDevice(deviceId);
-    }
-
-    /// @inheritdoc IAppAuthBasicManagement
-    function removeDevice(bytes32 deviceId) external onlyOwner {
-        allowedDeviceIds[deviceId] = false;
-        emit DeviceRemoved(deviceId);
-        _recordPolicy(PolicyLabels.DEVICE, deviceId, false);
-    }
-
-    /// @inheritdoc IManagedAppAuth
-    function setAllowAnyDevice(bool allowAnyDevice_) external onlyOwner {
-        allowAnyDevice = allowAnyDevice_;
-        emit AllowAnyDeviceSet(allowAnyDevice_);
-        _recordPolicy(PolicyLabels.ALLOW_ANY_DEVICE, bytes32(0), allowAnyDevice_);
-    }
-
-    /// @inheritdoc IManagedAppAuth
-    function setRequireTcbUpToDate(bool requireTcbUpToDate_) external onlyOwner {
-        requireTcbUpToDate = requireTcbUpToDate_;
-        emit RequireTcbUpToDateSet(requireTcbUpToDate_);
-        _recordPolicy(PolicyLabels.REQUIRE_TCB_UP_TO_DATE, bytes32(0), requireTcbUpToDate_);
-    }
-
-    /// @inheritdoc IManagedAppAuth
-    function disableUpgrades() external onlyOwner {
-        _upgradesDisabled = true;
-        emit UpgradesDisabled();
-        _recordPolicy(PolicyLabels.UPGRADES_DISABLED, bytes32(0), true);
-    }
+    constructor() TwoParts(address(new AppManagement())) {}
 
     /// @inheritdoc IAppAuth
-    /// @dev Looks at the TCB status, the compose hash and the device; the first rule that fails is the reason.
-    function isAppAllowed(AppBootInfo calldata bootInfo)
-        external
-        view
-        returns (bool isAllowed, string memory reason)
-    {
-        if (requireTcbUpToDate && !_isUpToDate(bootInfo.tcbStatus)) {
-            return (false, TCB_NOT_UP_TO_DATE);
-        }
-        if (!allowedComposeHashes[bootInfo.composeHash]) {
-            return (false, "Compose hash not allowed");
-        }
-        if (!allowAnyDevice && !allowedDeviceIds[bootInfo.deviceId]) {
-            return (false, "Device not allowed");
-        }
-        return (true, "");
+    /// @dev For callers that know only the identity: a rule that needs {Facts} denies.
+    function isAppAllowed(AppBootInfo calldata bootInfo) external view returns (bool, string memory) {
+        return _decide(bootInfo, Facts(0, 0, 0, false), _now());
     }
 
-    /// @inheritdoc IManagedAppAuth
+    /// @inheritdoc IAppPolicy
+    function decide(AppBootInfo calldata bootInfo, Facts calldata facts, uint64 time)
+        external
+        view
+        returns (bool, string memory)
+    {
+        return _decide(bootInfo, facts, _atOrNow(time));
+    }
+
+    /// @inheritdoc IAppPolicy
+    function explain(AppBootInfo calldata bootInfo, Facts calldata facts, uint64 time)
+        external
+        view
+        returns (RuleVerdict[] memory)
+    {
+        return _explain(bootInfo, facts, _atOrNow(time));
+    }
+
+    // ------------------------------------------------------------ reading
+
+    /// @inheritdoc IAppReading
+    function allowedDeviceIds(bytes32 deviceId) external view returns (bool) {
+        return _isDeviceListed(deviceId, _now());
+    }
+
+    /// @inheritdoc IAppReading
+    function policy(uint64 time) external view returns (AppPolicy memory) {
+        return _policyAt(_atOrNow(time));
+    }
+
+    /// @inheritdoc IAppReading
+    function allowAnyDevice() external view returns (bool) {
+        return _policyAt(_now()).allowAnyDevice;
+    }
+
+    /// @inheritdoc IAppReading
+    function requireTcbUpToDate() external view returns (bool) {
+        return _requiresUpToDate(_policyAt(_now()));
+    }
+
+    /// @inheritdoc IAppReading
+    function toleratedAdvisories(bytes32 advisory) external view returns (bool) {
+        return _isTolerated(advisory, _now());
+    }
+
+    /// @inheritdoc IAppReading
+    function paused() external view returns (bool) {
+        return _isPaused(_now());
+    }
+
+    /// @inheritdoc IAppReading
+    function allowedComposeHashes(bytes32 composeHash) external view returns (bool) {
+        return _standing(composeHash, _now()) == Standing.Active;
+    }
+
+    /// @inheritdoc IAppReading
+    function versionCount() external view returns (uint32) {
+        return _flags.versionCount;
+    }
+
+    /// @inheritdoc IAppReading
+    function minVersion() external view returns (uint32) {
+        return _flags.minVersion;
+    }
+
+    /// @inheritdoc IAppReading
+    function versionsFrozen() external view returns (bool) {
+        return _flags.versionsFrozen;
+    }
+
+    /// @inheritdoc IAppReading
+    function versions(uint32 from, uint32 count, uint64 time)
+        external
+        view
+        returns (VersionInfo[] memory page)
+    {
+        uint256 first = from == 0 ? 1 : from;
+        uint256 end = first + count;
+        if (end > _composeHashes.length + 1) end = _composeHashes.length + 1;
+        page = new VersionInfo[](end > first ? end - first : 0);
+        for (uint256 i = 0; i < page.length; i++) {
+            page[i] = _versionInfo(_composeHashes[first + i - 1], _atOrNow(time));
+            // A hash that was removed and added again has a later number now; this one is history.
+            if (page[i].number != first + i) {
+                page[i].number = uint32(first + i);
+                page[i].allowed = false;
+                page[i].state = "removed";
+            }
+        }
+    }
+
+    /// @inheritdoc IAppReading
+    function versionOf(bytes32 composeHash, uint64 time) external view returns (VersionInfo memory) {
+        return _versionInfo(composeHash, _atOrNow(time));
+    }
+
+    /// @inheritdoc IAppReading
+    function upgradesDisabled() external view returns (bool) {
+        return _flags.upgradesDisabled;
+    }
+
+    /// @inheritdoc IAppReading
     function version() external pure returns (uint256) {
         return 2;
     }
 
-    /// @inheritdoc ERC165Upgradeable
+    /// @inheritdoc TwoParts
     function supportsInterface(bytes4 interfaceId) public view override returns (bool) {
-        return interfaceId == type(IAppAuth).interfaceId
+        return interfaceId == type(IAppAuth).interfaceId || interfaceId == type(IAppPolicy).interfaceId
             || interfaceId == type(IAppAuthBasicManagement).interfaceId
             || super.supportsInterface(interfaceId);
     }
 
-    function _initialize(
-        address initialOwner,
-        bool disableUpgrades_,
-        bool requireTcbUpToDate_,
-        bool allowAnyDevice_,
-        bytes32 initialDeviceId,
-        bytes32 initialComposeHash
-    ) private onlyInitializing {
-        require(initialOwner != address(0), "invalid owner address");
-        __Ownable_init(initialOwner);
+    // ------------------------------------------------------------ the rules
 
-        _upgradesDisabled = disableUpgrades_;
-        requireTcbUpToDate = requireTcbUpToDate_;
-        allowAnyDevice = allowAnyDevice_;
-        if (initialDeviceId != bytes32(0)) _addDevice(initialDeviceId);
-        if (initialComposeHash != bytes32(0)) _addComposeHash(initialComposeHash);
+    /// @dev The first rule that fails gives the reason; dstack's rules come in dstack's order.
+    function _decide(IAppAuth.AppBootInfo calldata bootInfo, Facts memory facts, uint64 time)
+        internal
+        view
+        returns (bool, string memory reason)
+    {
+        AppPolicy memory current = _policyAt(time);
+        if (bytes(reason = _judgePause(time)).length != 0) return (false, reason);
+        if (bytes(reason = _judgeTcb(current, bootInfo, facts, time)).length != 0) return (false, reason);
+        if (bytes(reason = _judgeVersion(bootInfo.composeHash, time)).length != 0) return (false, reason);
+        if (bytes(reason = _judgeDevice(current, bootInfo, time)).length != 0) return (false, reason);
+        if (bytes(reason = _judgeVariant(current, facts)).length != 0) return (false, reason);
+        if (bytes(reason = _judgeAdvisories(current, bootInfo, time)).length != 0) return (false, reason);
+        if (bytes(reason = _judgeGpu(current, facts)).length != 0) return (false, reason);
+        if (bytes(reason = _judgeStateAge(current, facts, time)).length != 0) return (false, reason);
+        return (true, "");
     }
 
-    function _addComposeHash(bytes32 composeHash) private {
-        allowedComposeHashes[composeHash] = true;
-        emit ComposeHashAdded(composeHash);
-        _recordPolicy(PolicyLabels.COMPOSE_HASH, composeHash, true);
+    /// @dev The same rules in the same order, all of them.
+    function _explain(IAppAuth.AppBootInfo calldata bootInfo, Facts memory facts, uint64 time)
+        internal
+        view
+        returns (RuleVerdict[] memory verdicts)
+    {
+        AppPolicy memory current = _policyAt(time);
+        verdicts = new RuleVerdict[](8);
+        verdicts[0] = _verdict("not paused", _judgePause(time));
+        verdicts[1] = _verdict("TCB status", _judgeTcb(current, bootInfo, facts, time));
+        verdicts[2] = _verdict("compose hash", _judgeVersion(bootInfo.composeHash, time));
+        verdicts[3] = _verdict("device", _judgeDevice(current, bootInfo, time));
+        verdicts[4] = _verdict("TEE variant", _judgeVariant(current, facts));
+        verdicts[5] = _verdict("advisories", _judgeAdvisories(current, bootInfo, time));
+        verdicts[6] = _verdict("GPU attestation", _judgeGpu(current, facts));
+        verdicts[7] = _verdict("chain state age", _judgeStateAge(current, facts, time));
     }
 
-    function _addDevice(bytes32 deviceId) private {
-        allowedDeviceIds[deviceId] = true;
-        emit DeviceAdded(deviceId);
-        _recordPolicy(PolicyLabels.DEVICE, deviceId, true);
+    function _verdict(string memory rule, string memory reason) private pure returns (RuleVerdict memory) {
+        return RuleVerdict(rule, bytes(reason).length == 0, reason);
     }
 
-    /// @dev OpenZeppelin emits `Upgraded` when this has passed.
-    function _authorizeUpgrade(address newImplementation) internal override onlyOwner {
-        require(!_upgradesDisabled, "Upgrades are permanently disabled");
-        _recordPolicy(PolicyLabels.IMPLEMENTATION_UPGRADE, newImplementation);
+    function _judgePause(uint64 time) private view returns (string memory) {
+        return _isPaused(time) ? "App is paused" : "";
+    }
+
+    function _judgeTcb(
+        AppPolicy memory current,
+        IAppAuth.AppBootInfo calldata bootInfo,
+        Facts memory facts,
+        uint64 time
+    ) private pure returns (string memory) {
+        if (current.tcbStatuses == TcbStatuses.ALL) return "";
+        uint16 status = TcbStatuses.bitOf(bootInfo.tcbStatus);
+        if (current.tcbStatuses & status != 0) return "";
+        if (current.tcbGracePeriod != 0 && status & TcbStatuses.OUTDATED != 0) {
+            if (facts.tcbOutdatedSince == 0) return "It is not known since when the TCB is out of date";
+            uint256 end = uint256(facts.tcbOutdatedSince) + current.tcbGracePeriod;
+            if (time < end) return "";
+            return string.concat("The grace period for the outdated TCB ended at ", end.toString());
+        }
+        // dstack's words for dstack's rule.
+        if (current.tcbStatuses == TcbStatuses.UP_TO_DATE) return "TCB status is not up to date";
+        return string.concat("TCB status ", bootInfo.tcbStatus, " is not allowed");
+    }
+
+    function _judgeDevice(AppPolicy memory current, IAppAuth.AppBootInfo calldata bootInfo, uint64 time)
+        private
+        view
+        returns (string memory)
+    {
+        if (current.allowAnyDevice || _isDeviceListed(bootInfo.deviceId, time)) return "";
+        return "Device not allowed";
+    }
+
+    function _judgeVariant(AppPolicy memory current, Facts memory facts)
+        private
+        pure
+        returns (string memory)
+    {
+        if (current.teeVariants == TeeVariants.ALL || current.teeVariants & facts.teeVariant != 0) return "";
+        return facts.teeVariant == 0 ? "TEE variant is not known" : "TEE variant is not allowed";
+    }
+
+    function _judgeAdvisories(AppPolicy memory current, IAppAuth.AppBootInfo calldata bootInfo, uint64 time)
+        private
+        view
+        returns (string memory)
+    {
+        if (current.anyAdvisory) return "";
+        for (uint256 i = 0; i < bootInfo.advisoryIds.length; i++) {
+            bytes calldata text = bytes(bootInfo.advisoryIds[i]);
+            if (text.length > 32 || !_isTolerated(bytes32(text), time)) {
+                return string.concat("Advisory ", string(text), " is not tolerated");
+            }
+        }
+        return "";
+    }
+
+    function _judgeGpu(AppPolicy memory current, Facts memory facts) private pure returns (string memory) {
+        return current.requireGpu && !facts.gpuAttested ? "GPU attestation is required" : "";
+    }
+
+    /// @dev Whoever asks at a block asks with the time of that block; the KMS's clock says how old that is.
+    function _judgeStateAge(AppPolicy memory current, Facts memory facts, uint64 time)
+        private
+        pure
+        returns (string memory)
+    {
+        if (current.maxStateAge == 0) return "";
+        if (facts.time == 0) return "Age of the chain state is not known";
+        if (facts.time <= uint256(time) + current.maxStateAge) return "";
+        return
+            string.concat("Chain state is older than ", uint256(current.maxStateAge).toString(), " seconds");
+    }
+
+    /// @dev The rule on compose hashes; an empty reason allows.
+    function _judgeVersion(bytes32 composeHash, uint64 time) private view returns (string memory) {
+        Standing standing = _standing(composeHash, time);
+        if (standing == Standing.Active) return "";
+        Version memory version = _versions[composeHash];
+        // dstack's words for what dstack knows.
+        if (standing == Standing.Unknown || standing == Standing.Removed) return "Compose hash not allowed";
+        string memory name = version.number == 0
+            ? "Version from before numbering"
+            : string.concat("Version ", uint256(version.number).toString());
+        if (standing == Standing.Retired) return string.concat(name, " is retired");
+        if (standing == Standing.Expired) {
+            return string.concat(name, " ended at ", uint256(version.expiresAt).toString());
+        }
+        return string.concat(name, " is pending until ", uint256(version.activatesAt).toString());
+    }
+
+    function _versionInfo(bytes32 composeHash, uint64 time) private view returns (VersionInfo memory) {
+        Version memory version = _versions[composeHash];
+        Standing standing = _standing(composeHash, time);
+        string[6] memory words = ["unknown", "active", "pending", "expired", "retired", "removed"];
+        return VersionInfo({
+            number: version.number,
+            composeHash: composeHash,
+            activatesAt: version.activatesAt,
+            expiresAt: version.expiresAt,
+            allowed: standing == Standing.Active,
+            state: words[uint256(standing)],
+            noteUri: _notes[composeHash]
+        });
     }
 }

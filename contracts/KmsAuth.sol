@@ -1,280 +1,244 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
-import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
-import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
-import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
-import {
-    Ownable2StepUpgradeable
-} from "@openzeppelin/contracts-upgradeable/access/Ownable2StepUpgradeable.sol";
-import {
-    ERC165Upgradeable
-} from "@openzeppelin/contracts-upgradeable/utils/introspection/ERC165Upgradeable.sol";
+import {ERC165Checker} from "@openzeppelin/contracts/utils/introspection/ERC165Checker.sol";
+import {EnumerableSet} from "@openzeppelin/contracts/utils/structs/EnumerableSet.sol";
 
+import {KmsManagement} from "./governance/KmsManagement.sol";
+import {KmsState} from "./governance/KmsState.sol";
+import {TwoParts} from "./governance/TwoParts.sol";
 import {IAppAuth} from "./interfaces/IAppAuth.sol";
-import {IKmsAuth} from "./interfaces/IKmsAuth.sol";
-import {PolicyLabels, PolicyLog} from "./PolicyLog.sol";
+import {Facts, IAppPolicy, RuleVerdict} from "./interfaces/IAppPolicy.sol";
+import {IKmsReading} from "./interfaces/IKmsReading.sol";
+import {PolicyLabels} from "./PolicyLog.sol";
 
 /// @title The root of trust: which KMS builds, OS images and apps exist
-/// @notice A KMS releases keys only to what {isKmsAllowed} or {isAppAllowed} answers true for.
-/// @dev ABI and storage are those of dstack's `DstackKms`, so existing tools work unchanged and an existing
-/// proxy can be upgraded to this implementation. Storage is therefore sequential, in this order and no other:
-///
-/// | slot | variable |
-/// |---|---|
-/// | 0–3 | kmsInfo |
-/// | 4 | gatewayAppId |
-/// | 5 | registeredApps |
-/// | 6 | kmsAllowedAggregatedMrs |
-/// | 7 | kmsAllowedDeviceIds |
-/// | 8 | allowedOsImages |
-/// | 9 | appImplementation |
-/// | 10–59 | gap |
-///
-/// Owner, pending owner and initializer version live in OpenZeppelin's ERC-7201 namespaces.
-contract KmsAuth is
-    Initializable,
-    Ownable2StepUpgradeable,
-    UUPSUpgradeable,
-    ERC165Upgradeable,
-    PolicyLog,
-    IKmsAuth
-{
-    /// @inheritdoc IKmsAuth
-    KmsInfo public kmsInfo;
-
-    /// @inheritdoc IKmsAuth
-    string public gatewayAppId;
-
-    /// @inheritdoc IKmsAuth
-    mapping(address appId => bool) public registeredApps;
-
-    /// @inheritdoc IKmsAuth
-    mapping(bytes32 mrAggregated => bool) public kmsAllowedAggregatedMrs;
-
-    /// @inheritdoc IKmsAuth
-    mapping(bytes32 deviceId => bool) public kmsAllowedDeviceIds;
-
-    /// @inheritdoc IKmsAuth
-    mapping(bytes32 osImageHash => bool) public allowedOsImages;
-
-    /// @inheritdoc IKmsAuth
-    address public appImplementation;
-
-    /// @dev Room for later versions: a new variable takes slots from the front of it.
-    uint256[50] private __gap;
-
-    string private constant OS_IMAGE_NOT_ALLOWED = "OS image is not allowed";
+/// @notice A KMS releases keys only to what {isKmsAllowed}, {isAppAllowed} or {decide} answers true for.
+/// {IKmsAuth} is everything it answers.
+/// @dev This part answers, {KmsManagement} changes. dstack's `DstackKms` kept the same slots, and its proxies can
+/// be upgraded to this implementation: what was 0 or false there means here what it meant there.
+contract KmsAuth is KmsState, TwoParts, IKmsReading, IAppPolicy {
+    using EnumerableSet for EnumerableSet.Bytes32Set;
 
     /// @custom:oz-upgrades-unsafe-allow constructor
-    constructor() {
-        _disableInitializers();
+    constructor() TwoParts(address(new KmsManagement())) {}
+
+    /// @inheritdoc IKmsReading
+    function isKmsAllowed(AppBootInfo calldata bootInfo) external view returns (bool, string memory) {
+        return _first(_judgeKms(bootInfo, _now()));
     }
 
-    /// @inheritdoc IKmsAuth
-    function initialize(address initialOwner, address appImplementation_) external initializer {
-        __Ownable_init(initialOwner);
-        if (appImplementation_ != address(0)) _setAppImplementation(appImplementation_);
-    }
-
-    /// @inheritdoc IKmsAuth
-    function setKmsInfo(KmsInfo calldata info) external onlyOwner {
-        kmsInfo = info;
-        emit KmsInfoSet(info.k256Pubkey);
-        _recordPolicy(PolicyLabels.KMS_INFO, keccak256(info.k256Pubkey), true);
-    }
-
-    /// @inheritdoc IKmsAuth
-    function setKmsQuote(bytes calldata quote) external onlyOwner {
-        kmsInfo.quote = quote;
-    }
-
-    /// @inheritdoc IKmsAuth
-    function setKmsEventlog(bytes calldata eventlog) external onlyOwner {
-        kmsInfo.eventlog = eventlog;
-    }
-
-    /// @inheritdoc IKmsAuth
-    function setGatewayAppId(string calldata appId) external onlyOwner {
-        gatewayAppId = appId;
-        emit GatewayAppIdSet(appId);
-        _recordPolicy(PolicyLabels.GATEWAY_APP_ID, keccak256(bytes(appId)), true);
-    }
-
-    /// @inheritdoc IKmsAuth
-    function registerApp(address appId) external {
-        _registerApp(appId);
-    }
-
-    /// @inheritdoc IKmsAuth
-    function setAppImplementation(address implementation) external onlyOwner {
-        require(implementation != address(0), "Invalid implementation address");
-        _setAppImplementation(implementation);
-    }
-
-    /// @inheritdoc IKmsAuth
-    function deployAndRegisterApp(
-        address initialOwner,
-        bool disableUpgrades,
-        bool requireTcbUpToDate,
-        bool allowAnyDevice,
-        bytes32 initialDeviceId,
-        bytes32 initialComposeHash
-    ) external returns (address appId) {
-        return _deployAndRegisterApp(
-            initialOwner,
-            disableUpgrades,
-            requireTcbUpToDate,
-            allowAnyDevice,
-            initialDeviceId,
-            initialComposeHash
-        );
-    }
-
-    /// @inheritdoc IKmsAuth
-    function deployAndRegisterApp(
-        address initialOwner,
-        bool disableUpgrades,
-        bool allowAnyDevice,
-        bytes32 initialDeviceId,
-        bytes32 initialComposeHash
-    ) external returns (address appId) {
-        return _deployAndRegisterApp(
-            initialOwner, disableUpgrades, false, allowAnyDevice, initialDeviceId, initialComposeHash
-        );
-    }
-
-    /// @inheritdoc IKmsAuth
-    function addKmsAggregatedMr(bytes32 mrAggregated) external onlyOwner {
-        kmsAllowedAggregatedMrs[mrAggregated] = true;
-        emit KmsAggregatedMrAdded(mrAggregated);
-        _recordPolicy(PolicyLabels.KMS_AGGREGATED_MR, mrAggregated, true);
-    }
-
-    /// @inheritdoc IKmsAuth
-    function removeKmsAggregatedMr(bytes32 mrAggregated) external onlyOwner {
-        kmsAllowedAggregatedMrs[mrAggregated] = false;
-        emit KmsAggregatedMrRemoved(mrAggregated);
-        _recordPolicy(PolicyLabels.KMS_AGGREGATED_MR, mrAggregated, false);
-    }
-
-    /// @inheritdoc IKmsAuth
-    function addKmsDevice(bytes32 deviceId) external onlyOwner {
-        kmsAllowedDeviceIds[deviceId] = true;
-        emit KmsDeviceAdded(deviceId);
-        _recordPolicy(PolicyLabels.KMS_DEVICE, deviceId, true);
-    }
-
-    /// @inheritdoc IKmsAuth
-    function removeKmsDevice(bytes32 deviceId) external onlyOwner {
-        kmsAllowedDeviceIds[deviceId] = false;
-        emit KmsDeviceRemoved(deviceId);
-        _recordPolicy(PolicyLabels.KMS_DEVICE, deviceId, false);
-    }
-
-    /// @inheritdoc IKmsAuth
-    function addOsImageHash(bytes32 osImageHash) external onlyOwner {
-        allowedOsImages[osImageHash] = true;
-        emit OsImageHashAdded(osImageHash);
-        _recordPolicy(PolicyLabels.OS_IMAGE, osImageHash, true);
-    }
-
-    /// @inheritdoc IKmsAuth
-    function removeOsImageHash(bytes32 osImageHash) external onlyOwner {
-        allowedOsImages[osImageHash] = false;
-        emit OsImageHashRemoved(osImageHash);
-        _recordPolicy(PolicyLabels.OS_IMAGE, osImageHash, false);
-    }
-
-    /// @inheritdoc IKmsAuth
-    /// @dev Looks at TCB status, OS image, aggregated measurement and device; the first rule that fails is the
-    /// reason.
-    function isKmsAllowed(AppBootInfo calldata bootInfo)
+    /// @inheritdoc IKmsReading
+    function explainKms(AppBootInfo calldata bootInfo, uint64 time)
         external
         view
-        returns (bool isAllowed, string memory reason)
+        returns (RuleVerdict[] memory)
     {
-        if (!_isUpToDate(bootInfo.tcbStatus)) {
-            return (false, TCB_NOT_UP_TO_DATE);
-        }
-        if (!allowedOsImages[bootInfo.osImageHash]) {
-            return (false, OS_IMAGE_NOT_ALLOWED);
-        }
-        if (!kmsAllowedAggregatedMrs[bootInfo.mrAggregated]) {
-            return (false, "Aggregated MR not allowed");
-        }
-        if (!kmsAllowedDeviceIds[bootInfo.deviceId]) {
-            return (false, "KMS is not allowed to boot on this device");
-        }
-        return (true, "");
+        return _judgeKms(bootInfo, _atOrNow(time));
     }
 
     /// @inheritdoc IAppAuth
-    /// @dev Looks at registration and OS image, then lets the app's contract decide. If that reverts, so does
-    /// this: an app whose contract fails gets no keys.
+    /// @dev Registration, pause and OS image are judged here, the rest by the app's contract. If that reverts, so
+    /// does this: an app whose contract fails gets no keys.
     function isAppAllowed(AppBootInfo calldata bootInfo)
         external
         view
         returns (bool isAllowed, string memory reason)
     {
-        if (!registeredApps[bootInfo.appId]) {
-            return (false, "App not registered");
-        }
-        if (!allowedOsImages[bootInfo.osImageHash]) {
-            return (false, OS_IMAGE_NOT_ALLOWED);
-        }
-        if (bootInfo.appId.code.length == 0) {
-            return (false, "App not deployed or invalid address");
-        }
+        reason = _judgeApp(bootInfo, _now());
+        if (bytes(reason).length != 0) return (false, reason);
         return IAppAuth(bootInfo.appId).isAppAllowed(bootInfo);
     }
 
-    /// @inheritdoc ERC165Upgradeable
+    /// @inheritdoc IAppPolicy
+    /// @dev As {isAppAllowed}; an app that cannot be asked about facts is asked without.
+    function decide(AppBootInfo calldata bootInfo, Facts calldata facts, uint64 time)
+        external
+        view
+        returns (bool isAllowed, string memory reason)
+    {
+        reason = _judgeApp(bootInfo, _atOrNow(time));
+        if (bytes(reason).length != 0) return (false, reason);
+        if (_hasPolicy(bootInfo.appId)) return IAppPolicy(bootInfo.appId).decide(bootInfo, facts, time);
+        return IAppAuth(bootInfo.appId).isAppAllowed(bootInfo);
+    }
+
+    /// @inheritdoc IAppPolicy
+    function explain(AppBootInfo calldata bootInfo, Facts calldata facts, uint64 time)
+        external
+        view
+        returns (RuleVerdict[] memory verdicts)
+    {
+        RuleVerdict[] memory ours = _explainApp(bootInfo, _atOrNow(time));
+        RuleVerdict[] memory theirs = new RuleVerdict[](0);
+        if (bootInfo.appId.code.length != 0) {
+            if (_hasPolicy(bootInfo.appId)) {
+                theirs = IAppPolicy(bootInfo.appId).explain(bootInfo, facts, time);
+            } else {
+                (bool passed, string memory reason) = IAppAuth(bootInfo.appId).isAppAllowed(bootInfo);
+                theirs = new RuleVerdict[](1);
+                theirs[0] = RuleVerdict("app contract", passed, passed ? "" : reason);
+            }
+        }
+        verdicts = new RuleVerdict[](ours.length + theirs.length);
+        for (uint256 i = 0; i < verdicts.length; i++) {
+            verdicts[i] = i < ours.length ? ours[i] : theirs[i - ours.length];
+        }
+    }
+
+    // ------------------------------------------------------------ reading
+
+    /// @inheritdoc IKmsReading
+    function appImplementation() external view returns (address) {
+        return _currentAppImplementation();
+    }
+
+    /// @inheritdoc IKmsReading
+    function registeredApps(address appId) external view returns (bool) {
+        return _isRegistered(appId, _now());
+    }
+
+    /// @inheritdoc IKmsReading
+    function deregisteredApps(address appId) external view returns (bool) {
+        return _apps[appId].deregistered && !_isRegistered(appId, _now());
+    }
+
+    /// @inheritdoc IKmsReading
+    function pausedApps(address appId) external view returns (bool) {
+        return _isAppPaused(appId, _now());
+    }
+
+    /// @inheritdoc IKmsReading
+    function kmsInfo()
+        external
+        view
+        returns (bytes memory k256Pubkey, bytes memory caPubkey, bytes memory quote, bytes memory eventlog)
+    {
+        bytes32 id = _id(PolicyLabels.KMS_INFO, 0);
+        KmsInfo memory info = _matured(id, _now()) ? abi.decode(_change(id).data, (KmsInfo)) : _kmsInfo;
+        return (info.k256Pubkey, info.caPubkey, info.quote, info.eventlog);
+    }
+
+    /// @inheritdoc IKmsReading
+    function gatewayAppId() external view returns (string memory) {
+        bytes32 id = _id(PolicyLabels.GATEWAY_APP_ID, 0);
+        return _matured(id, _now()) ? string(_change(id).data) : _gatewayAppId;
+    }
+
+    /// @inheritdoc IKmsReading
+    function kmsAllowedAggregatedMrs(bytes32 mrAggregated) external view returns (bool) {
+        return _holds(PolicyLabels.KMS_AGGREGATED_MR, _kmsMrs[mrAggregated], mrAggregated, _now());
+    }
+
+    /// @inheritdoc IKmsReading
+    function kmsAllowedDeviceIds(bytes32 deviceId) external view returns (bool) {
+        return _holds(PolicyLabels.KMS_DEVICE, _kmsDevices[deviceId], deviceId, _now());
+    }
+
+    /// @inheritdoc IKmsReading
+    function allowedOsImages(bytes32 osImageHash) external view returns (bool) {
+        return _holds(PolicyLabels.OS_IMAGE, _osImages[osImageHash], osImageHash, _now());
+    }
+
+    /// @inheritdoc IKmsReading
+    function kmsNodes() external view returns (bytes32[] memory nodeIds, KmsNode[] memory nodes) {
+        nodeIds = _nodeIds.values();
+        nodes = new KmsNode[](nodeIds.length);
+        for (uint256 i = 0; i < nodeIds.length; i++) {
+            nodes[i] = _nodes[nodeIds[i]];
+        }
+    }
+
+    /// @inheritdoc IKmsReading
+    function upgradesDisabled() external view returns (bool) {
+        return _upgradesDisabled;
+    }
+
+    /// @inheritdoc TwoParts
     function supportsInterface(bytes4 interfaceId) public view override returns (bool) {
-        return interfaceId == type(IAppAuth).interfaceId || super.supportsInterface(interfaceId);
+        return interfaceId == type(IAppAuth).interfaceId || interfaceId == type(IAppPolicy).interfaceId
+            || super.supportsInterface(interfaceId);
     }
 
-    function _deployAndRegisterApp(
-        address initialOwner,
-        bool disableUpgrades,
-        bool requireTcbUpToDate,
-        bool allowAnyDevice,
-        bytes32 initialDeviceId,
-        bytes32 initialComposeHash
-    ) private returns (address appId) {
-        require(appImplementation != address(0), "DstackApp implementation not set");
-        require(initialOwner != address(0), "Invalid owner address");
+    // ------------------------------------------------------------ the rules
 
-        // The signature in full: `initialize` is overloaded, so no `.selector` names this form.
-        bytes memory initialization = abi.encodeWithSignature(
-            "initialize(address,bool,bool,bool,bytes32,bytes32)",
-            initialOwner,
-            disableUpgrades,
-            requireTcbUpToDate,
-            allowAnyDevice,
-            initialDeviceId,
-            initialComposeHash
+    /// @dev What this contract demands of an app's VM; an empty reason leaves the verdict to the app's contract.
+    function _judgeApp(AppBootInfo calldata bootInfo, uint64 time) private view returns (string memory) {
+        address appId = bootInfo.appId;
+        if (!_isRegistered(appId, time)) {
+            return _apps[appId].deregistered ? "App was deregistered" : "App not registered";
+        }
+        if (_isAppPaused(appId, time)) return "App is paused at the KMS contract";
+        if (!_isImageAllowed(bootInfo.osImageHash, time)) return "OS image is not allowed";
+        if (appId.code.length == 0) return "App not deployed or invalid address";
+        return "";
+    }
+
+    /// @dev The same rules in the same order, all of them.
+    function _explainApp(AppBootInfo calldata bootInfo, uint64 time)
+        private
+        view
+        returns (RuleVerdict[] memory verdicts)
+    {
+        address appId = bootInfo.appId;
+        verdicts = new RuleVerdict[](4);
+        verdicts[0] = _verdict(
+            "registered",
+            _isRegistered(appId, time),
+            _apps[appId].deregistered ? "App was deregistered" : "App not registered"
         );
-        appId = address(new ERC1967Proxy(appImplementation, initialization));
-        _registerApp(appId);
-        emit AppDeployedViaFactory(appId, msg.sender);
+        verdicts[1] = _verdict(
+            "not paused at the KMS contract", !_isAppPaused(appId, time), "App is paused at the KMS contract"
+        );
+        verdicts[2] =
+            _verdict("OS image", _isImageAllowed(bootInfo.osImageHash, time), "OS image is not allowed");
+        verdicts[3] =
+            _verdict("app contract exists", appId.code.length != 0, "App not deployed or invalid address");
     }
 
-    function _registerApp(address appId) private {
-        require(appId != address(0), "Invalid app ID");
-        registeredApps[appId] = true;
-        emit AppRegistered(appId);
-        _recordPolicy(PolicyLabels.REGISTERED_APP, appId);
+    function _judgeKms(AppBootInfo calldata bootInfo, uint64 time)
+        private
+        view
+        returns (RuleVerdict[] memory verdicts)
+    {
+        bytes32 mr = bootInfo.mrAggregated;
+        bytes32 device = bootInfo.deviceId;
+        verdicts = new RuleVerdict[](4);
+        verdicts[0] = _verdict(
+            "TCB status",
+            keccak256(bytes(bootInfo.tcbStatus)) == keccak256("UpToDate"),
+            "TCB status is not up to date"
+        );
+        verdicts[1] =
+            _verdict("OS image", _isImageAllowed(bootInfo.osImageHash, time), "OS image is not allowed");
+        verdicts[2] = _verdict(
+            "aggregated measurement",
+            _holds(PolicyLabels.KMS_AGGREGATED_MR, _kmsMrs[mr], mr, time),
+            "Aggregated MR not allowed"
+        );
+        verdicts[3] = _verdict(
+            "device",
+            _holds(PolicyLabels.KMS_DEVICE, _kmsDevices[device], device, time),
+            "KMS is not allowed to boot on this device"
+        );
     }
 
-    function _setAppImplementation(address implementation) private {
-        appImplementation = implementation;
-        emit AppImplementationSet(implementation);
-        _recordPolicy(PolicyLabels.APP_IMPLEMENTATION, implementation);
+    function _first(RuleVerdict[] memory verdicts) private pure returns (bool, string memory) {
+        for (uint256 i = 0; i < verdicts.length; i++) {
+            if (!verdicts[i].passed) return (false, verdicts[i].reason);
+        }
+        return (true, "");
     }
 
-    /// @dev OpenZeppelin emits `Upgraded` when this has passed.
-    function _authorizeUpgrade(address newImplementation) internal override onlyOwner {
-        _recordPolicy(PolicyLabels.IMPLEMENTATION_UPGRADE, newImplementation);
+    function _verdict(string memory rule, bool passed, string memory reason)
+        private
+        pure
+        returns (RuleVerdict memory)
+    {
+        return RuleVerdict(rule, passed, passed ? "" : reason);
+    }
+
+    function _hasPolicy(address appId) private view returns (bool) {
+        return ERC165Checker.supportsInterface(appId, type(IAppPolicy).interfaceId);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+import {IAppManagement} from "../../contracts/interfaces/IAppManagement.sol";
 import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 
@@ -26,7 +27,7 @@ contract AppAuthTest is BylawTest {
         bytes32 composeHash
     ) public {
         vm.assume(owner != address(0));
-        AppAuth made = _initializedApp(
+        IManagedAppAuth made = _initializedApp(
             abi.encodeWithSignature(
                 INITIALIZE, owner, upgradesDisabled, requireTcbUpToDate, allowAnyDevice, device, composeHash
             )
@@ -44,7 +45,7 @@ contract AppAuthTest is BylawTest {
         bytes32 composeHash
     ) public {
         vm.assume(owner != address(0));
-        AppAuth made = _initializedApp(
+        IManagedAppAuth made = _initializedApp(
             abi.encodeWithSignature(
                 OLDER_INITIALIZE, owner, upgradesDisabled, allowAnyDevice, device, composeHash
             )
@@ -64,8 +65,8 @@ contract AppAuthTest is BylawTest {
             )
         );
         TestVm.Log[] memory logs = vm.getRecordedLogs();
-        // Upgraded, OwnershipTransferred, device, compose hash, Initialized
-        vm.assertEq(logs.length, 7);
+        // Upgraded, OwnershipTransferred, device, compose hash, its version, Initialized
+        vm.assertEq(logs.length, 8);
         _assertNamed(
             logs[2], made, IAppAuthBasicManagement.DeviceAdded.selector, abi.encode(bytes32("device"))
         );
@@ -74,6 +75,7 @@ contract AppAuthTest is BylawTest {
             logs[4], made, IAppAuthBasicManagement.ComposeHashAdded.selector, abi.encode(bytes32("compose"))
         );
         _assertPolicy(logs[5], made, address(this), "compose-hash", "compose", true);
+        _assertVersionAdded(logs[6], made, 1, "compose");
     }
 
     function test_initialize_without_lists_logs_none() public {
@@ -115,15 +117,22 @@ contract AppAuthTest is BylawTest {
     function testFuzz_compose_hashes_come_and_go(bytes32 composeHash, bytes32 other) public {
         vm.assume(other != composeHash);
         vm.startPrank(OWNER);
-        for (uint256 round = 0; round < 2; round++) {
-            // The second time changes nothing and is logged all the same.
-            vm.recordLogs();
-            app.addComposeHash(composeHash);
-            _assertListed(
-                IAppAuthBasicManagement.ComposeHashAdded.selector, "compose-hash", composeHash, true
-            );
-            vm.assertTrue(app.allowedComposeHashes(composeHash));
-        }
+        vm.recordLogs();
+        app.addComposeHash(composeHash);
+        TestVm.Log[] memory logs = vm.getRecordedLogs();
+        vm.assertEq(logs.length, 3);
+        bytes32 added = IAppAuthBasicManagement.ComposeHashAdded.selector;
+        _assertNamed(logs[0], address(app), added, abi.encode(composeHash));
+        _assertPolicy(logs[1], address(app), OWNER, "compose-hash", composeHash, true);
+        _assertVersionAdded(logs[2], address(app), 1, composeHash);
+        vm.assertTrue(app.allowedComposeHashes(composeHash));
+
+        // The second time changes nothing and is logged all the same.
+        vm.recordLogs();
+        app.addComposeHash(composeHash);
+        _assertListed(added, "compose-hash", composeHash, true);
+        vm.assertTrue(app.allowedComposeHashes(composeHash));
+
         vm.assertFalse(app.allowedComposeHashes(other));
         for (uint256 round = 0; round < 2; round++) {
             vm.recordLogs();
@@ -160,7 +169,7 @@ contract AppAuthTest is BylawTest {
         app.setAllowAnyDevice(before);
         vm.recordLogs();
         app.setAllowAnyDevice(value);
-        _assertSwitched(IManagedAppAuth.AllowAnyDeviceSet.selector, "allow-any-device", value);
+        _assertSwitched(IAppManagement.AllowAnyDeviceSet.selector, "allow-any-device", value);
         vm.assertEq(app.allowAnyDevice(), value);
     }
 
@@ -169,7 +178,7 @@ contract AppAuthTest is BylawTest {
         app.setRequireTcbUpToDate(before);
         vm.recordLogs();
         app.setRequireTcbUpToDate(value);
-        _assertSwitched(IManagedAppAuth.RequireTcbUpToDateSet.selector, "require-tcb-up-to-date", value);
+        _assertSwitched(IAppManagement.RequireTcbUpToDateSet.selector, "require-tcb-up-to-date", value);
         vm.assertEq(app.requireTcbUpToDate(), value);
     }
 
@@ -181,7 +190,7 @@ contract AppAuthTest is BylawTest {
             _assertChange(
                 address(app),
                 OWNER,
-                IManagedAppAuth.UpgradesDisabled.selector,
+                IAppManagement.UpgradesDisabled.selector,
                 "",
                 "upgrades-disabled",
                 0,
@@ -314,6 +323,18 @@ contract AppAuthTest is BylawTest {
         _assertOwnApp(boot, "");
     }
 
+    function _assertVersionAdded(TestVm.Log memory log, address emitter, uint256 number, bytes32 composeHash)
+        private
+        view
+    {
+        vm.assertEq(log.emitter, emitter);
+        vm.assertEq(log.topics.length, 3);
+        vm.assertEq(log.topics[0], IAppManagement.VersionAdded.selector);
+        vm.assertEq(log.topics[1], bytes32(number));
+        vm.assertEq(log.topics[2], composeHash);
+        vm.assertEq(log.data, abi.encode(block.timestamp, 0, ""));
+    }
+
     function _assertListed(bytes32 topic, string memory label, bytes32 value, bool enabled) private {
         _assertChange(address(app), OWNER, topic, abi.encode(value), label, value, enabled);
     }
@@ -323,7 +344,7 @@ contract AppAuthTest is BylawTest {
     }
 
     function _assertSettings(
-        AppAuth made,
+        IManagedAppAuth made,
         address owner,
         bool upgradesDisabled,
         bool requireTcbUpToDate,

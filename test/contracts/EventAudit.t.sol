@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+import {IManagedAppAuth} from "../../contracts/interfaces/IManagedAppAuth.sol";
+import {IKmsTypes} from "../../contracts/interfaces/IKmsTypes.sol";
 import {AppAuth} from "../../contracts/AppAuth.sol";
 import {KmsAuth} from "../../contracts/KmsAuth.sol";
 import {IKmsAuth} from "../../contracts/interfaces/IKmsAuth.sol";
@@ -61,7 +63,8 @@ contract EventAuditTest is BylawTest {
 
     function test_both_policies_from_one_stream() public {
         vm.recordLogs();
-        AppAuth made = AppAuth(kms.deployAndRegisterApp(OWNER, false, true, "device", "compose"));
+        IManagedAppAuth made =
+            IManagedAppAuth(kms.deployAndRegisterApp(OWNER, false, true, "device", "compose"));
         vm.startPrank(OWNER);
         made.removeDevice("device");
         made.addComposeHash("next");
@@ -110,7 +113,7 @@ contract EventAuditTest is BylawTest {
         else if (kind == 5) call = abi.encodeCall(kms.removeKmsAggregatedMr, (value));
         else if (kind == 6) call = abi.encodeCall(kms.setGatewayAppId, (vm.toString(choice)));
         else if (kind == 7) call = abi.encodeCall(kms.setAppImplementation, (_address(choice & 3)));
-        else call = abi.encodeCall(kms.setKmsInfo, (IKmsAuth.KmsInfo(abi.encode(choice), "", "", "")));
+        else call = abi.encodeCall(kms.setKmsInfo, (IKmsTypes.KmsInfo(abi.encode(choice), "", "", "")));
         _callAs(choice, address(kms), call);
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+import {IKmsTypes} from "../../contracts/interfaces/IKmsTypes.sol";
 import {AppAuth} from "../../contracts/AppAuth.sol";
 import {KmsAuth} from "../../contracts/KmsAuth.sol";
 import {IAppAuth} from "../../contracts/interfaces/IAppAuth.sol";
@@ -51,7 +52,7 @@ contract GasTest is BylawTest {
     }
 
     function test_setKmsInfo() public {
-        kms.setKmsInfo(IKmsAuth.KmsInfo(new bytes(33), new bytes(65), new bytes(5000), new bytes(3000)));
+        kms.setKmsInfo(IKmsTypes.KmsInfo(new bytes(33), new bytes(65), new bytes(5000), new bytes(3000)));
     }
 
     function test_setGatewayAppId() public {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+import {IManagedAppAuth} from "../../contracts/interfaces/IManagedAppAuth.sol";
+import {IKmsTypes} from "../../contracts/interfaces/IKmsTypes.sol";
 import {IERC1967} from "@openzeppelin/contracts/interfaces/IERC1967.sol";
 import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 import {ERC1967Utils} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Utils.sol";
@@ -30,7 +32,7 @@ contract UpgradeTest is BylawTest {
         kms.addOsImageHash("image");
         address next = address(new KmsAuthV2());
         _upgradeAndCheckLogs(address(kms), next);
-        vm.assertEq(KmsAuthV2(address(kms)).addedInV2(), 2);
+        vm.assertEq(KmsAuthV2(payable(address(kms))).addedInV2(), 2);
         vm.assertTrue(kms.allowedOsImages("image"));
         vm.assertEq(kms.owner(), OWNER);
         vm.assertEq(kms.appImplementation(), address(appImplementation));
@@ -41,7 +43,7 @@ contract UpgradeTest is BylawTest {
         app.addComposeHash("compose");
         address next = address(new AppAuthV2());
         _upgradeAndCheckLogs(address(app), next);
-        vm.assertEq(AppAuthV2(address(app)).addedInV2(), 2);
+        vm.assertEq(AppAuthV2(payable(address(app))).addedInV2(), 2);
         vm.assertTrue(app.allowedComposeHashes("compose"));
         vm.assertEq(app.owner(), OWNER);
     }
@@ -52,7 +54,7 @@ contract UpgradeTest is BylawTest {
         kms.upgradeToAndCall(next, abi.encodeCall(KmsAuthV2.initializeV2, ("gateway")));
         vm.assertEq(kms.gatewayAppId(), "gateway");
         vm.expectRevert(Initializable.InvalidInitialization.selector);
-        KmsAuthV2(address(kms)).initializeV2("again");
+        KmsAuthV2(payable(address(kms))).initializeV2("again");
     }
 
     function testFuzz_nobody_else_upgrades(address caller) public {
@@ -129,7 +131,7 @@ contract UpgradeTest is BylawTest {
     }
 
     function test_implementations_do_not_upgrade_themselves() public {
-        KmsAuth kmsImplementation = new KmsAuth();
+        IKmsAuth kmsImplementation = IKmsAuth(address(new KmsAuth()));
         address next = address(new KmsAuthV2());
         vm.expectRevert(UUPSUpgradeable.UUPSUnauthorizedCallContext.selector);
         kmsImplementation.upgradeToAndCall(next, "");
@@ -168,7 +170,7 @@ contract UpgradeTest is BylawTest {
         vm.prank(OWNER);
         old.upgradeToAndCall(next, "");
 
-        kms = KmsAuth(address(old));
+        kms = IKmsAuth(address(old));
         (bytes memory k256, bytes memory ca, bytes memory quote, bytes memory eventlog) = kms.kmsInfo();
         vm.assertEq(k256, "k256");
         vm.assertEq(ca, "a CA public key that needs more than thirty-two bytes");
@@ -206,7 +208,7 @@ contract UpgradeTest is BylawTest {
         vm.prank(OWNER);
         old.upgradeToAndCall(next, "");
 
-        app = AppAuth(address(old));
+        app = IManagedAppAuth(address(old));
         vm.assertTrue(app.allowedComposeHashes(boot.composeHash));
         vm.assertTrue(app.allowedDeviceIds(boot.deviceId));
         vm.assertEq(app.allowAnyDevice(), anyDevice);
@@ -224,7 +226,7 @@ contract UpgradeTest is BylawTest {
     /// @dev The other way round: an owner who turns back finds dstack's storage filled.
     function test_ours_reads_as_dstacks() public {
         vm.startPrank(OWNER);
-        kms.setKmsInfo(IKmsAuth.KmsInfo("a", "b", "c", "d"));
+        kms.setKmsInfo(IKmsTypes.KmsInfo("a", "b", "c", "d"));
         kms.setGatewayAppId("gateway");
         kms.addKmsAggregatedMr("mr");
         kms.addKmsDevice("device");

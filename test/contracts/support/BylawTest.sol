@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+import {IKmsAuth} from "../../../contracts/interfaces/IKmsAuth.sol";
+import {IManagedAppAuth} from "../../../contracts/interfaces/IManagedAppAuth.sol";
 import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 import {
     Ownable2StepUpgradeable
@@ -25,23 +27,23 @@ abstract contract BylawTest {
     address internal constant OWNER = address(0xA11CE);
     address internal constant STRANGER = address(0xBAD);
 
-    AppAuth internal appImplementation;
-    KmsAuth internal kms;
-    AppAuth internal app;
+    IManagedAppAuth internal appImplementation;
+    IKmsAuth internal kms;
+    IManagedAppAuth internal app;
 
     function setUp() public virtual {
-        appImplementation = new AppAuth();
+        appImplementation = IManagedAppAuth(address(new AppAuth()));
         kms = _newKms(OWNER, address(appImplementation));
         app = _newApp(OWNER, false);
     }
 
-    function _newKms(address owner, address implementation) internal returns (KmsAuth) {
-        bytes memory call = abi.encodeCall(KmsAuth.initialize, (owner, implementation));
-        return KmsAuth(address(new ERC1967Proxy(address(new KmsAuth()), call)));
+    function _newKms(address owner, address implementation) internal returns (IKmsAuth) {
+        bytes memory call = abi.encodeWithSignature("initialize(address,address)", owner, implementation);
+        return IKmsAuth(address(new ERC1967Proxy(address(new KmsAuth()), call)));
     }
 
     /// @dev An app that allows nothing yet.
-    function _newApp(address owner, bool upgradesDisabled) internal returns (AppAuth) {
+    function _newApp(address owner, bool upgradesDisabled) internal returns (IManagedAppAuth) {
         return _initializedApp(
             abi.encodeWithSignature(
                 "initialize(address,bool,bool,bool,bytes32,bytes32)",
@@ -55,8 +57,8 @@ abstract contract BylawTest {
         );
     }
 
-    function _initializedApp(bytes memory call) internal returns (AppAuth) {
-        return AppAuth(address(new ERC1967Proxy(address(appImplementation), call)));
+    function _initializedApp(bytes memory call) internal returns (IManagedAppAuth) {
+        return IManagedAppAuth(address(new ERC1967Proxy(address(appImplementation), call)));
     }
 
     /// @dev What nothing allows yet; every field has a value of its own.

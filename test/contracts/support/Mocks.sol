@@ -71,7 +71,7 @@ contract KmsAuthV2 is KmsAuth {
     }
 
     function initializeV2(string calldata appId) external reinitializer(2) {
-        gatewayAppId = appId;
+        _gatewayAppId = appId;
     }
 }
 

@@ -32,6 +32,11 @@ interface TestVm {
     function stopPrank() external;
     function deal(address target, uint256 balance) external;
 
+    function warp(uint256 timestamp) external;
+    function etch(address target, bytes calldata code) external;
+    function cool(address target) external;
+    function expectCall(address callee, bytes calldata data) external;
+
     function load(address target, bytes32 slot) external view returns (bytes32);
     function store(address target, bytes32 slot, bytes32 value) external;
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);

@@ -6,6 +6,7 @@ import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 
 import {AppAuth} from "../../../../contracts/AppAuth.sol";
 import {KmsAuth} from "../../../../contracts/KmsAuth.sol";
+import {IKmsAuth} from "../../../../contracts/interfaces/IKmsAuth.sol";
 import {IAppAuth} from "../../../../contracts/interfaces/IAppAuth.sol";
 
 /// @dev The part of Foundry's cheatcodes that the tests of the examples use.
@@ -49,13 +50,14 @@ abstract contract ExampleTest {
     bytes32 internal constant COMPOSE = keccak256("compose");
     uint256 internal constant START = 1_700_000_000;
 
-    KmsAuth internal kms;
+    IKmsAuth internal kms;
 
     function setUp() public virtual {
         vm.warp(START);
         vm.roll(1000);
-        bytes memory call = abi.encodeCall(KmsAuth.initialize, (address(this), address(new AppAuth())));
-        kms = KmsAuth(address(new ERC1967Proxy(address(new KmsAuth()), call)));
+        bytes memory call =
+            abi.encodeWithSignature("initialize(address,address)", address(this), address(new AppAuth()));
+        kms = IKmsAuth(address(new ERC1967Proxy(address(new KmsAuth()), call)));
         kms.addOsImageHash(OS_IMAGE);
     }
 
