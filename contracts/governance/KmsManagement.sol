@@ -80,7 +80,7 @@ contract KmsManagement is AppRegistry {
 
     /// @inheritdoc IKmsManagement
     function addKmsAggregatedMr(bytes32 mrAggregated) external onlyOwner {
-        _add(PolicyLabels.KMS_AGGREGATED_MR, _kmsMrs[mrAggregated], mrAggregated);
+        _add(PolicyLabels.KMS_AGGREGATED_MR, _kmsMrs, mrAggregated);
     }
 
     /// @inheritdoc IKmsManagement
@@ -90,7 +90,7 @@ contract KmsManagement is AppRegistry {
 
     /// @inheritdoc IKmsManagement
     function addKmsDevice(bytes32 deviceId) external onlyOwner {
-        _add(PolicyLabels.KMS_DEVICE, _kmsDevices[deviceId], deviceId);
+        _add(PolicyLabels.KMS_DEVICE, _kmsDevices, deviceId);
     }
 
     /// @inheritdoc IKmsManagement
@@ -100,7 +100,7 @@ contract KmsManagement is AppRegistry {
 
     /// @inheritdoc IKmsManagement
     function addOsImageHash(bytes32 osImageHash) external onlyOwner {
-        _add(PolicyLabels.OS_IMAGE, _osImages[osImageHash], osImageHash);
+        _add(PolicyLabels.OS_IMAGE, _osImages, osImageHash);
     }
 
     /// @inheritdoc IKmsManagement
@@ -143,9 +143,9 @@ contract KmsManagement is AppRegistry {
         if (appImplementation_ != address(0)) _writeAppImplementation(appImplementation_);
     }
 
-    function _add(bytes32 label, bool isListed, bytes32 value) private {
+    function _add(bytes32 label, mapping(bytes32 => bool) storage list, bytes32 value) private {
         _settle();
-        if (isListed) _writeListed(label, value, true);
+        if (list[value]) _writeListed(label, value, true);
         else _widen(label, value);
     }
 
