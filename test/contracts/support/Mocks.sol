@@ -70,6 +70,8 @@ contract KmsAuthV2 is KmsAuth {
         return 2;
     }
 
+    function takeMoney() external payable {}
+
     function initializeV2(string calldata appId) external reinitializer(2) {
         _gatewayAppId = appId;
     }
@@ -79,6 +81,8 @@ contract AppAuthV2 is AppAuth {
     function addedInV2() external pure returns (uint256) {
         return 2;
     }
+
+    function takeMoney() external payable {}
 }
 
 /// @dev The storage of a deployed dstack KMS contract as the reference tabulates it, and a way to fill it.
