@@ -4,15 +4,24 @@ pragma solidity ^0.8.24;
 import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
 
 import {AppAuth} from "../contracts/AppAuth.sol";
+import {IGoverned} from "../contracts/interfaces/IGoverned.sol";
+import {IKmsAuth} from "../contracts/interfaces/IKmsAuth.sol";
+import {IManagedAppAuth} from "../contracts/interfaces/IManagedAppAuth.sol";
 import {KmsAuth} from "../contracts/KmsAuth.sol";
-import {BylawScript} from "./support/BylawScript.sol";
+import {PolicyLabels} from "../contracts/PolicyLog.sol";
+import {Operation} from "./support/Operation.sol";
 import {vm} from "./support/Vm.sol";
 
 // Usage: KMS_CONTRACT_ADDR=0x… forge script script/Upgrade.s.sol:UpgradeKms --rpc-url … --broadcast --ledger
 // They deploy today's implementation and point the owner's proxy at it. The upgrade is simulated first, and
 // refused, with nothing sent, when the proxy's storage is not the one the new code reads.
+//
+// Where the contract has a delay, the first run deploys and schedules; a run after the delay carries out what was
+// scheduled, and one before only tells until when it waits. Where the owner is a contract, the signer, who may be
+// anyone, deploys the implementation, and the call that the owner must execute is printed.
+// Env: IMPLEMENTATION, one that is deployed already (none).
 
-abstract contract Upgrade is BylawScript {
+abstract contract Upgrade is Operation {
     /// @dev Everything the getters tell that must be the same before and after.
     function _state(address proxy) internal view virtual returns (bytes memory);
 
@@ -21,26 +30,63 @@ abstract contract Upgrade is BylawScript {
     function _upgrade(address proxy, string memory name) internal {
         address before = _implementationOf(proxy);
         require(before != address(0), string.concat(name, ": not an ERC-1967 proxy"));
-        bytes memory state = _state(proxy);
+        _state(proxy);
+        address[] memory owner = new address[](1);
+        owner[0] = _ownerOf(proxy);
+        _isSignerOrContract(owner, "owner", proxy);
 
-        _startBroadcast();
-        address implementation = _deployImplementation();
-        UUPSUpgradeable(proxy).upgradeToAndCall(implementation, "");
-        vm.stopBroadcast();
+        (address implementation, bytes memory initialization, uint64 activatesAt) = _scheduledUpgrade(proxy);
+        if (_isSet("IMPLEMENTATION")) {
+            address chosen = _contractFromEnv("IMPLEMENTATION");
+            if (chosen != implementation) (initialization, activatesAt) = ("", 0);
+            implementation = chosen;
+        } else if (implementation == address(0)) {
+            _startBroadcast();
+            implementation = _deployImplementation();
+            vm.stopBroadcast();
+            _say("Implementation deployed:", implementation);
+        }
+        _checkLayout(proxy, before, implementation, name);
 
-        require(
-            keccak256(_state(proxy)) == keccak256(state),
-            string.concat(name, ": the new implementation would read the storage otherwise")
-        );
         _say(string.concat(name, " proxy:"), proxy);
         _say("Implementation before:", before);
-        _say("Implementation now:", implementation);
+        if (activatesAt > block.timestamp) {
+            _say("Implementation scheduled:", implementation);
+            _say("Nothing is sent: the upgrade waits. Pending until:", activatesAt);
+            return;
+        }
+        if (activatesAt != 0) _say("The upgrade was scheduled, and its time has come: it is carried out.");
+        bytes memory call = abi.encodeCall(UUPSUpgradeable.upgradeToAndCall, (implementation, initialization));
+        bool sent = _perform(owner, "owner", proxy, call, _text("Implementation:", implementation));
+        if (!sent) return;
+        bool isDone = _implementationOf(proxy) == implementation;
+        _say(isDone ? "Implementation now:" : "Implementation scheduled:", implementation);
     }
 
-    /// @dev Whether the contract answers a call of a getter with these arguments.
-    function _answers(address target, bytes memory call) internal view returns (bool) {
-        (bool success, bytes memory answer) = target.staticcall(call);
-        return success && answer.length != 0;
+    /// @dev Zeros when none waits.
+    function _scheduledUpgrade(address proxy)
+        private
+        view
+        returns (address implementation, bytes memory initialization, uint64 activatesAt)
+    {
+        if (!_isGoverned(proxy)) return (address(0), "", 0);
+        IGoverned.PendingChange[] memory pending = IGoverned(proxy).pendingChanges();
+        for (uint256 i = 0; i < pending.length; i++) {
+            if (pending[i].policy != PolicyLabels.IMPLEMENTATION_UPGRADE) continue;
+            (, initialization) = abi.decode(pending[i].data, (bytes32, bytes));
+            return (address(uint160(uint256(pending[i].value))), initialization, pending[i].activatesAt);
+        }
+    }
+
+    /// @dev Reads the proxy's storage with the new code, in the simulation only.
+    function _checkLayout(address proxy, address before, address implementation, string memory name) private {
+        bytes32 state = keccak256(_state(proxy));
+        vm.store(proxy, IMPLEMENTATION_SLOT, bytes32(uint256(uint160(implementation))));
+        require(
+            keccak256(_state(proxy)) == state,
+            string.concat(name, ": the new implementation would read the storage otherwise")
+        );
+        vm.store(proxy, IMPLEMENTATION_SLOT, bytes32(uint256(uint160(before))));
     }
 }
 
@@ -55,7 +101,7 @@ contract UpgradeKms is Upgrade {
     }
 
     function _state(address proxy) internal view override returns (bytes memory) {
-        KmsAuth kms = KmsAuth(proxy);
+        IKmsAuth kms = IKmsAuth(proxy);
         // The earliest contracts kept other variables in slots 5 to 10, under other names.
         require(
             _answers(proxy, abi.encodeCall(kms.appImplementation, ()))
@@ -89,7 +135,7 @@ contract UpgradeApp is Upgrade {
     }
 
     function _state(address proxy) internal view override returns (bytes memory) {
-        AppAuth app = AppAuth(proxy);
+        IManagedAppAuth app = IManagedAppAuth(proxy);
         // The earliest contracts kept the app id in slot 0, and everything else one slot further.
         require(
             _answers(proxy, abi.encodeCall(app.allowedComposeHashes, (bytes32(0))))
