@@ -13,9 +13,10 @@ const IDLE_CHAIN = 600;
 // open <details>, the focus, a selection and the scroll position outlive an update.
 function h(tag, props, ...children) {
   const { key = null, live = false, on = null, ...attributes } = props || {};
-  return { tag, key, live, on, attributes, children: flat(children) };
+  return { tag, key, live, on, attributes, children };
 }
 
+// Children without what is absent.
 const flat = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== '');
 
 function make(node) {
@@ -57,7 +58,7 @@ function patch(parent, nodes) {
   }
 
   const seen = new Map();
-  const wanted = nodes.map((node) => {
+  const wanted = flat(nodes).map((node) => {
     const name = typeof node === 'object' ? node.tag.toUpperCase() : '#text';
     let found = null;
     if (typeof node === 'object' && node.key !== null) {
@@ -558,11 +559,12 @@ function version(app, one) {
       h('h4', {}, label), tag(of(TONES, one.state) || 'off', plain(one.state, 24) || 'unknown'), hash(one.compose_hash, 'compose hash')),
     h('p', { class: 'when' },
       one.state === 'pending' ? ['Becomes active ', clock(one.activates_at, 'until'), ', ', date(one.activates_at)]
-        : number(one.activates_at) > 0 && ['Active since ', date(one.activates_at)],
+        : number(one.activates_at) > 0 && [one.state === 'active' ? 'Active since ' : 'Set to become active ', date(one.activates_at)],
       one.state === 'active' && expires > 0 && [number(one.activates_at) > 0 ? '; expires ' : 'Expires ', clock(expires, 'until'), ', ', date(expires)],
       one.state === 'expired' && expires > 0 && ['; expired ', date(expires)]),
-    note && h('div', { class: 'note' }, 'Note: ', note),
-    comparison(app, one.compose_hash, 'version'));
+    note && h('div', { class: 'note' }, h('span', { class: 'quiet' }, 'Note: '), note),
+    // A pending change below has the same button.
+    !list(app.pending).some((change) => same(object(change).compose_hash, one.compose_hash)) && comparison(app, one.compose_hash, 'version'));
 }
 
 function versions(app, alone) {
@@ -579,10 +581,10 @@ function versions(app, alone) {
   ];
 }
 
-function pending(holder, app) {
+function pending(holder, app, alone) {
   const all = list(holder.pending).map(object).sort((a, b) => number(a.activates_at) - number(b.activates_at));
   return section('Pending changes', 'pending', all.length === 0
-    ? empty('Nothing is pending. A change that was announced shows here until it takes effect.')
+    ? empty('Nothing is pending.', alone && ' A change that was announced shows here until it takes effect.')
     : h('ul', { class: 'pending' }, all.map((one) => h('li', { key: `pending ${text(one.id)}` },
       h('div', { class: 'what' },
         h('h4', {}, words(one.title)),
@@ -602,23 +604,23 @@ function proposal(one) {
   const tone = status.startsWith('ready') ? 'good' : status.startsWith('needs') ? 'wait' : 'off';
   const finished = status === 'executed' || status === 'stale';
   const todo = status.startsWith('ready') ? 'Enough signers signed: anyone may send it now.'
-    : status === 'stale' ? 'Its place in the Safe is taken by another transaction: propose it anew.' : '';
+    : status === 'stale' ? 'Another transaction has used its nonce: propose it anew.' : '';
   return h('li', { key: `proposal ${text(one.file)}`, class: 'proposal' },
     h('div', { class: 'line-up' }, h('h4', {}, words(one.title)), tag(tone, plain(status, 48) || 'unknown')),
-    h('p', { class: 'when' }, h('span', { class: 'file' }, words(one.file, 80)), `, place ${plain(one.nonce, 20)} in Safe `, hash(one.safe, "the Safe's address"), ', transaction ', hash(one.safe_tx_hash, "the Safe transaction's hash")),
+    h('p', { class: 'when' }, h('span', { class: 'file' }, words(one.file, 80)), `, nonce ${plain(one.nonce, 20)} of Safe `, hash(one.safe, "the Safe's address"), ', transaction ', hash(one.safe_tx_hash, "the Safe transaction's hash")),
     todo && h('p', {}, todo),
     h('p', { class: 'tally' }, `${counted} of ${number(one.threshold)} needed signatures`),
     h('ul', { class: 'signatures' },
-      signers.map((who) => h('li', { key: `signer ${text(who)}`, class: signed(who) ? 'yes' : 'not' }, hash(who, "signer's address"), ' ', h('span', { class: 'word' }, signed(who) ? 'signed' : finished ? 'did not sign' : 'missing'))),
+      signers.map((who) => h('li', { key: `signer ${text(who)}`, class: signed(who) ? 'yes' : finished || counted >= number(one.threshold) ? 'spare' : 'not' }, hash(who, "signer's address"), ' ', h('span', { class: 'word' }, signed(who) ? 'signed' : finished ? 'did not sign' : counted >= number(one.threshold) ? 'not needed' : 'missing'))),
       strangers.map((who) => h('li', { key: `stranger ${text(who)}`, class: 'stranger' }, hash(who, 'address'), ' ', h('span', { class: 'word' }, 'signed, but is no signer: does not count')))));
 }
 
-function proposals(all, heading = 'Proposals') {
+function proposals(all, alone, heading = 'Proposals') {
   const isOver = (one) => one.status === 'executed' || one.status === 'stale';
   const open = all.filter((one) => !isOver(one));
   const over = all.filter(isOver);
   return section(heading, 'proposals',
-    open.length === 0 ? empty('No proposal waits. A proposal file whose target is this contract shows here, with who signed it and who is missing.')
+    open.length === 0 ? empty('No proposal waits.', alone && ' A proposal file whose target is this contract shows here, with who signed it and who is missing.')
       : h('ul', { class: 'proposals' }, open.map(proposal)),
     over.length > 0 && h('details', { key: 'proposals over' }, h('summary', {}, many(over.length, 'finished proposal')), h('ul', { class: 'proposals' }, over.map(proposal))));
 }
@@ -664,7 +666,7 @@ function kmsCard(alone) {
           ? empty('No node is known to this server.')
           : h('ul', { class: 'nodes' }, nodes.map((node) => h('li', { key: `node ${text(node.endpoint)}` }, h('p', {}, link(node.endpoint) || 'no address'),
             h('p', { class: 'when' }, 'Key ', hash(node.public_key, 'public key'), ', evidence ', hash(node.evidence_hash, "the evidence's hash")))))),
-        pending(kms, null), proposals(proposalsFor(kms.address))),
+        pending(kms, null, alone), proposals(proposalsFor(kms.address), alone)),
       h('div', { class: 'side-column' }, section('Who decides', 'who', facts([
         ['Owner', owner(kms.owner, 'kms')], ['Guardian', guardian(kms.guardian)], ['Delay', delayed(kms.delay)],
         ['Code', kms.upgrades_disabled ? 'Final: it cannot be replaced' : 'The owner can replace it'],
@@ -686,7 +688,7 @@ function appCard(app, alone) {
     h('div', { class: 'columns' },
       h('div', { class: 'main-column' },
         section('What may run now', 'run', verdict(app), versions(app, alone)),
-        pending(app, app), proposals(proposalsFor(app.id))),
+        pending(app, app, alone), proposals(proposalsFor(app.id), alone)),
       h('div', { class: 'side-column' },
         section('Policy', 'policy', rules.length === 0 ? empty('The contract tells no rules beyond its versions.') : facts(rules.map((rule) => [text(rule.rule), prose(rule.value, 160)]))),
         section('Who decides', 'who', facts([
@@ -737,7 +739,7 @@ function strays() {
   const others = list(state.proposals).map(object).filter((one) => !known.some((address) => same(address, one.target)));
   if (others.length === 0) return null;
   return h('article', { class: 'card', key: 'strays', 'aria-labelledby': 'title-strays' },
-    h('header', {}, h('h2', { id: 'title-strays' }, 'Other contracts')), proposals(others, 'Proposals for contracts not listed here'));
+    h('header', {}, h('h2', { id: 'title-strays' }, 'Other contracts')), proposals(others, false, 'Proposals for contracts not listed here'));
 }
 
 function content(where) {
@@ -765,7 +767,7 @@ function content(where) {
 function index(where) {
   if (!state) return [];
   const apps = list(state.apps).map(object);
-  const entry = (href, name, current, note) => h('li', { key: href }, h('a', { href, 'aria-current': current ? 'page' : null }, h('bdi', {}, name), note && h('span', { class: 'note' }, note)));
+  const entry = (href, name, current, note) => h('li', { key: href }, h('a', { href, 'aria-current': current ? 'page' : null }, h('bdi', { class: 'name' }, name), note && h('span', { class: 'note' }, note)));
   const note = (holder) => sentenceList([
     (holder.paused || holder.paused_at_kms) && 'paused',
     holder.registered === false && 'not registered',
@@ -788,7 +790,7 @@ function chainFacts() {
     h('div', { key: 'chain' }, h('dt', {}, 'Chain'), h('dd', {}, `${plain(chain.id, 24)}${name}`)),
     h('div', { key: 'block' }, h('dt', {}, 'Block'), h('dd', {}, plain(chain.block, 24), ' ', h('span', { class: 'quiet' }, 'made ', clock(chain.time, 'wall')))),
     chain.finalized !== null && chain.finalized !== undefined && h('div', { key: 'final' }, h('dt', {}, 'Finalized'), h('dd', {}, plain(chain.finalized, 24))),
-    h('div', { key: 'age' }, h('dt', {}, 'Read'), h('dd', {}, h('span', { live: true, 'data-received': 'yes' }), trouble && h('strong', { class: 'stale' }, ' stale')))),
+    h('div', { key: 'age' }, h('dt', {}, 'Updated'), h('dd', {}, h('span', { live: true, 'data-received': 'yes' }), trouble && h('strong', { class: 'stale' }, ' stale')))),
   idle && h('p', { class: 'idle', key: 'idle' }, "No block for a while: the chain is idle, or the server's node is behind.")];
 }
 
@@ -804,7 +806,7 @@ function render() {
   patch(byId('facts'), chainFacts());
   patch(byId('banner'), banner());
   patch(byId('index'), index(where));
-  patch(byId('main'), flat(content(where)));
+  patch(byId('main'), content(where));
   if (focused && focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
   tick();
   const app = where.page === 'app' && state ? list(state.apps).map(object).find((one) => same(one.id, where.id)) : null;
