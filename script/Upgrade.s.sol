@@ -50,6 +50,8 @@ abstract contract Upgrade is Operation {
 
         _say(string.concat(name, " proxy:"), proxy);
         _say("Implementation before:", before);
+        // The contract decides; this only tells.
+        // forge-lint: disable-next-line(block-timestamp)
         if (activatesAt > block.timestamp) {
             _say("Implementation scheduled:", implementation);
             _say("Nothing is sent: the upgrade waits. Pending until:", activatesAt);

@@ -97,6 +97,7 @@ abstract contract DeployApp is Operation {
 abstract contract CreateApp is AppFromEnv {
     function run() external {
         IKmsAuth kms = _kms();
+        _requireGoverned(address(kms));
         address[] memory callers = new address[](1);
         callers[0] = vm.envOr("DEPLOYER", _signer());
         bytes32 salt = vm.envOr("SALT", bytes32(0));
@@ -118,7 +119,9 @@ abstract contract PredictApp is Operation {
     function run() external {
         address deployer = vm.envOr("DEPLOYER", _signer());
         bytes32 salt = vm.envOr("SALT", bytes32(0));
-        address appId = _kms().predictApp(deployer, salt);
+        IKmsAuth kms = _kms();
+        _requireGoverned(address(kms));
+        address appId = kms.predictApp(deployer, salt);
         _say("Deployer:", deployer);
         _say("Salt:", salt);
         _say("App address:", appId);

@@ -83,6 +83,7 @@ abstract contract SetAdvisoryTolerated is Operation {
 abstract contract SetPolicy is Operation, PolicyText {
     function run() external {
         IManagedAppAuth app = _app();
+        _requireGoverned(address(app));
         AppPolicy memory policy = _policyFromEnv(app.policy(0));
         IGoverned.PendingChange[] memory pending = app.pendingChanges();
         for (uint256 i = 0; i < pending.length; i++) {

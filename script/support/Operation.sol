@@ -47,7 +47,7 @@ abstract contract Operation is BylawScript {
         internal
         returns (bool sent)
     {
-        require(_isGoverned(target), _text("a dstack contract, without delay and guardian:", target));
+        _requireGoverned(target);
         address[] memory callers = new address[](2);
         callers[0] = _ownerOf(target);
         callers[1] = IGoverned(target).guardian();
@@ -64,7 +64,7 @@ abstract contract Operation is BylawScript {
         return _perform(callers, "signer", target, data, meaning);
     }
 
-    /// @dev Sends the call when the signer is one of the callers; prints it for each caller that is a contract.
+    /// @dev Sends the call when the signer is one of the callers; prints it for the callers that are contracts.
     /// @param role What the callers are.
     function _perform(
         address[] memory callers,
@@ -77,9 +77,7 @@ abstract contract Operation is BylawScript {
             _send(target, data, meaning);
             return true;
         }
-        for (uint256 i = 0; i < callers.length; i++) {
-            if (_isContract(callers[i])) _print(callers[i], role, target, data, meaning);
-        }
+        _print(callers, role, target, data, meaning);
     }
 
     /// @dev Fails unless something can be done.
@@ -114,6 +112,11 @@ abstract contract Operation is BylawScript {
         );
     }
 
+    /// @dev For calls that dstack's contracts do not know.
+    function _requireGoverned(address target) internal view {
+        require(_isGoverned(target), _text("a dstack contract, without delay and guardian:", target));
+    }
+
     function _ownerOf(address target) internal view returns (address) {
         (bool success, bytes memory answer) = target.staticcall(abi.encodeWithSignature("owner()"));
         require(
@@ -125,6 +128,7 @@ abstract contract Operation is BylawScript {
     /// @dev An account with delegated code (EIP-7702) signs with a key all the same.
     function _isContract(address account) internal view returns (bool) {
         bytes memory code = account.code;
+        // forge-lint: disable-next-line(unsafe-typecast)
         return code.length != 0 && !(code.length == 23 && bytes3(code) == 0xef0100);
     }
 
@@ -195,6 +199,7 @@ abstract contract Operation is BylawScript {
     }
 
     function _revertWith(bytes memory reason) private pure {
+        require(reason.length != 0, "the call failed without a reason: the contract may not know it");
         assembly {
             revert(add(reason, 32), mload(reason))
         }
@@ -203,14 +208,19 @@ abstract contract Operation is BylawScript {
     // ------------------------------------------------------------ printing
 
     function _print(
-        address caller,
+        address[] memory callers,
         string memory role,
         address target,
         bytes memory data,
         string memory meaning
     ) private {
         _say(string.concat("Nothing is sent: the ", role, " is a contract, which must execute this call."));
-        _say(string.concat("Caller: ", vm.toString(caller), " (", _kindOf(caller), ")"));
+        address caller = address(0);
+        for (uint256 i = 0; i < callers.length; i++) {
+            if (callers[i] == address(0)) continue;
+            _say(string.concat("Caller: ", vm.toString(callers[i]), " (", _kindOf(callers[i]), ")"));
+            if (caller == address(0) && _isContract(callers[i])) caller = callers[i];
+        }
         _say("Target:", target);
         _say("Value: 0");
         _say(string.concat("Calldata: ", vm.toString(data)));
@@ -240,6 +250,7 @@ abstract contract Operation is BylawScript {
     }
 
     function _kindOf(address account) private view returns (string memory) {
+        if (!_isContract(account)) return "a key";
         if (_isTimelock(account)) {
             return string.concat("a timelock of ", vm.toString(ITimelock(account).getMinDelay()), " seconds");
         }
@@ -264,6 +275,8 @@ abstract contract Operation is BylawScript {
 
     /// @dev A revert with text as text, any other as the bytes that a decoder of errors takes.
     function _reason(bytes memory answer) private pure returns (string memory) {
+        if (answer.length == 0) return "no reason given, the contract may not know the call";
+        // forge-lint: disable-next-line(unsafe-typecast)
         if (answer.length < 68 || bytes4(answer) != 0x08c379a0) return vm.toString(answer);
         bytes memory text = new bytes(answer.length - 4);
         for (uint256 i = 0; i < text.length; i++) {

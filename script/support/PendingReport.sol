@@ -24,6 +24,7 @@ abstract contract PendingReport is PolicyText {
     }
 
     function _left(IGoverned.PendingChange memory change) private view returns (string memory) {
+        // forge-lint: disable-next-line(block-timestamp)
         if (change.activatesAt <= block.timestamp) return " (can be carried out)";
         return string.concat(" (", vm.toString(change.activatesAt - block.timestamp), " seconds left)");
     }

@@ -57,6 +57,7 @@ abstract contract PolicyText is BylawScript {
         if (_isNumber(list)) {
             uint256 bits = vm.parseUint(list);
             require(bits <= type(uint8).max, string.concat("TEE variants beyond 8 bits: ", list));
+            // forge-lint: disable-next-line(unsafe-typecast)
             return uint8(bits);
         }
         return uint8(_bits(list, _teeNames(), TeeVariants.ALL, "TEE variant"));
@@ -66,6 +67,7 @@ abstract contract PolicyText is BylawScript {
         if (_isNumber(list)) {
             uint256 bits = vm.parseUint(list);
             require(bits <= type(uint16).max, string.concat("TCB statuses beyond 16 bits: ", list));
+            // forge-lint: disable-next-line(unsafe-typecast)
             return uint16(bits);
         }
         return uint16(_bits(list, _tcbNames(), TcbStatuses.ALL, "TCB status"));
@@ -81,7 +83,7 @@ abstract contract PolicyText is BylawScript {
         for (uint256 i = 0; i < chosen.length; i++) {
             uint256 before = bits;
             for (uint256 bit = 0; bit < names.length; bit++) {
-                if (_same(chosen[i], names[bit])) bits |= 1 << bit;
+                if (_same(chosen[i], names[bit])) bits |= 2 ** bit;
             }
             bool isRepeated = false;
             for (uint256 j = 0; j < i; j++) {
@@ -105,9 +107,9 @@ abstract contract PolicyText is BylawScript {
         returns (string memory list)
     {
         if (bits == all) return "all";
-        uint256 known = (1 << names.length) - 1;
+        uint256 known = 2 ** names.length - 1;
         for (uint256 bit = 0; bit < names.length; bit++) {
-            if (bits & (1 << bit) == 0) continue;
+            if (bits & (2 ** bit) == 0) continue;
             list = string.concat(list, bytes(list).length == 0 ? "" : ",", names[bit]);
         }
         if (bits & known != bits) list = _text(string.concat(list, " and bits"), bits & ~known);

@@ -117,7 +117,7 @@ scheduled() {
   says "Scheduled: $1"
   id=$(said "Change id:")
   until=$(said "Pending until:")
-  [ -n "$id" ] && [ -n "$until" ] || fail "$name did not say what waits until when"
+  if [ -z "$id" ] || [ -z "$until" ]; then fail "$name did not say what waits until when"; fi
 }
 
 # ---------------------------------------------------------------- Deploy
@@ -449,8 +449,8 @@ refused "UnknownKmsNode" Manage RemoveKmsNode NODE_ID="$(hash $node)"
 
 # ---------------------------------------------------------------- an app from the factory
 
-query_app() { run Manage PredictApp SALT="$(hash salt)" "$@" || fail "PredictApp failed"; }
-query_app
+predict() { run Manage PredictApp SALT="$(hash salt)" || fail "PredictApp failed"; }
+predict
 says "Deployer: $deployer"
 says "Exists already: false"
 predicted=$(said "App address:")
@@ -461,7 +461,7 @@ says "App address: $predicted"
 says "App created and registered: $predicted"
 says "App delay in seconds: 3600"
 holds "$kms" "registeredApps(address)(bool)" "$predicted" = true
-query_app
+predict
 says "Exists already: true"
 refused "SALT: this deployer used it before" Manage CreateApp SALT="$(hash salt)"
 refused "unknown TEE variant: tdz" Manage CreateApp SALT="$(hash other)" TEE_VARIANTS=tdx,tdz
@@ -667,6 +667,7 @@ executed
 [ "$(pending "$app")" = 1 ] || fail "the Safe's Supersede does not wait"
 # The guardian's own key goes first; another signer is told what the Safe can do.
 handed Manage Veto CONTRACT_ADDR="$app" CHANGE_ID="$id" PRIVATE_KEY="$somebody_key"
+says "Caller: $guardian (a key)"
 send Manage Veto CONTRACT_ADDR="$app" CHANGE_ID="$id" PRIVATE_KEY="$guardian_key"
 [ "$(pending "$app")" = 0 ] || fail "the guardian's veto did not drop the change"
 
@@ -759,6 +760,9 @@ says "Reason: dstack says no"
 send Manage AddOsImage OS_IMAGE_HASH="$(hash image)"
 says "OS image allowed: $(hash image)"
 says "In effect: now"
+refused "the contract may not know it" Manage RetireVersion COMPOSE_HASH="$(hash compose)"
+refused "a dstack contract, without delay and guardian" Manage SetPolicy MAX_STATE_AGE=60
+refused "a dstack contract, without delay and guardian" Manage CreateApp
 refused "a dstack contract, without delay and guardian" Manage Veto CONTRACT_ADDR="$dstack_kms" CHANGE_ID="$(hash id)"
 
 # ---------------------------------------------------------------- nothing forgotten
