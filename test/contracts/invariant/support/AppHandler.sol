@@ -257,6 +257,8 @@ contract AppHandler is GovernedHandler {
 
     function _vetoed(bytes32) internal override {}
 
+    function _renounced() internal override {}
+
     // ------------------------------------------------------------ private
 
     function _mayEverRun(bytes32 composeHash) private view returns (bool) {

@@ -157,13 +157,19 @@ abstract contract GovernedHandler {
     function transferOwnership(uint256 who, uint256 choice) external {
         address value = choice % 5 == 0 ? address(0) : owners[choice % 3];
         if (!_call(_actor(who), abi.encodeCall(IOwnedProxy.transferOwnership, (value)))) return;
-        if (value == address(0)) nextOwner.waits = false;
-        else _schedule(nextOwner, _word(value));
+        if (value == address(0)) {
+            nextOwner.waits = false;
+        } else if (delay == 0) {
+            nextOwner = Scheduled(true, _word(value), 0);
+        } else {
+            if (nextOwner.at == 0) nextOwner.waits = false;
+            _schedule(nextOwner, _word(value));
+        }
     }
 
     function acceptOwnership(uint256 who) external {
         address caller = who % 8 == 0 ? STRANGER : owners[who % 3];
-        bool may = nextOwner.waits && nextOwner.value == _word(caller) && nextOwner.at <= _now();
+        bool may = _offered() == caller && nextOwner.at <= _now();
         bool done = _call(caller, abi.encodeCall(IOwnedProxy.acceptOwnership, ()));
         if (done != may) _break(Rule.Delayed, "acceptOwnership");
         if (!done) return;
@@ -176,7 +182,12 @@ abstract contract GovernedHandler {
         if (who % 40 != 0) return;
         if (!_call(owner, abi.encodeWithSignature("renounceOwnership()"))) return;
         owner = address(0);
+        nextDelay.waits = false;
+        nextGuardian.waits = false;
         nextOwner.waits = false;
+        nextImplementation.waits = false;
+        _renounced();
+        if (IGoverned(target).pendingChanges().length != 0) _break(Rule.NarrowsAtOnce, "renounceOwnership");
     }
 
     function upgrade(uint256 who, uint256 choice) external {
@@ -203,8 +214,7 @@ abstract contract GovernedHandler {
     /// @notice What the contract says of itself is what was worked out here.
     function mismatch() external view returns (string memory) {
         if (IOwnedProxy(target).owner() != owner) return "owner";
-        address offered = nextOwner.waits ? address(uint160(uint256(nextOwner.value))) : address(0);
-        if (IOwnedProxy(target).pendingOwner() != offered) return "pending owner";
+        if (IOwnedProxy(target).pendingOwner() != _offered()) return "pending owner";
         if (IGoverned(target).guardian() != guardian) return "guardian";
         if (IGoverned(target).delay() != delay) return "delay";
         if (vm.load(target, IMPLEMENTATION_SLOT) != _word(implementation)) return "implementation";
@@ -250,6 +260,8 @@ abstract contract GovernedHandler {
     function _look() internal virtual;
 
     function _vetoed(bytes32 id) internal virtual;
+
+    function _renounced() internal virtual;
 
     /// @dev Takes what is allowed now for granted.
     function _see() internal {
@@ -331,6 +343,12 @@ abstract contract GovernedHandler {
         uint64 at = _now() + delay;
         if (change.waits && change.value == value && change.at <= at) return;
         (change.waits, change.value, change.at) = (true, value, at);
+    }
+
+    /// @dev An offer that was made without a delay, and so announced nothing, holds only without one.
+    function _offered() private view returns (address) {
+        bool holds = nextOwner.waits && (nextOwner.at != 0 || delay == 0);
+        return holds ? address(uint160(uint256(nextOwner.value))) : address(0);
     }
 
     /// @dev What took effect by itself.

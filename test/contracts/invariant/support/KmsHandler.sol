@@ -324,6 +324,16 @@ contract KmsHandler is GovernedHandler {
         }
     }
 
+    /// @inheritdoc GovernedHandler
+    function _renounced() internal override {
+        gateway.waits = false;
+        factory.waits = false;
+        keys.waits = false;
+        for (uint256 i = 0; i < APPS; i++) {
+            registeredFrom[apps[i]] = 0;
+        }
+    }
+
     // ------------------------------------------------------------ private
 
     /// @dev Registering an app for the first time is anyone's right, and gives access to nobody else's.
