@@ -90,6 +90,10 @@ contract HandOverToSafe is Operation {
     }
 
     function _handOver(address target, address safe) private {
+        if (_ownerOf(target) == safe) {
+            _say("The Safe owns it already:", target);
+            return;
+        }
         bytes memory call = abi.encodeCall(IOwnedProxy.transferOwnership, (safe));
         _asOwner(
             target, call, _text(string.concat("Ownership of ", vm.toString(target), " offered to"), safe)

@@ -11,7 +11,6 @@ import {vm} from "./Vm.sol";
 abstract contract PendingReport is PolicyText {
     function _reportPending(address target) internal view {
         IGoverned.PendingChange[] memory pending = IGoverned(target).pendingChanges();
-        _say("Pending changes:", pending.length);
         for (uint256 i = 0; i < pending.length; i++) {
             _say("Change id:", pending[i].id);
             _say(string.concat("  what: ", _describe(pending[i])));

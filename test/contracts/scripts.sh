@@ -352,6 +352,7 @@ scheduled "OS image allowed: $(hash image)"
 holds "$slow" "allowedOsImages(bytes32)(bool)" "$(hash image)" = false
 query GetPending CONTRACT_ADDR="$slow"
 says "Delay in seconds: 3600"
+says "Pending changes: 1"
 says "Change id: $id"
 says "  what: os-image $(hash image)"
 query ExplainKms APP_ID="$app" COMPOSE_HASH="$(hash compose)" DEVICE_ID="$(hash device)" \
@@ -649,6 +650,8 @@ wait_for 3600
 CONTRACT_ADDR=$app handed Manage AcceptOwnership
 executed
 holds "$app" "owner()(address)" = "$safe"
+send Safe HandOverToSafe SAFE="$safe"
+says "The Safe owns it already: $kms"
 
 handed Manage AddOsImage OS_IMAGE_HASH="$(hash image9)"
 says "Target: $kms"
