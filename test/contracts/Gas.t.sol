@@ -6,6 +6,7 @@ import {AppAuth} from "../../contracts/AppAuth.sol";
 import {KmsAuth} from "../../contracts/KmsAuth.sol";
 import {IAppAuth} from "../../contracts/interfaces/IAppAuth.sol";
 import {IKmsAuth} from "../../contracts/interfaces/IKmsAuth.sol";
+import {IManagedAppAuth} from "../../contracts/interfaces/IManagedAppAuth.sol";
 import {BylawTest} from "./support/BylawTest.sol";
 import {vm} from "./support/TestVm.sol";
 
@@ -77,5 +78,80 @@ contract GasTest is BylawTest {
 
     function test_setRequireTcbUpToDate() public {
         app.setRequireTcbUpToDate(true);
+    }
+}
+
+/// @notice What the question about one VM costs in a transaction of its own, in the usual case: a listed version,
+/// nothing pending. Tests touch nothing before they ask, so every slot and every account is cold except the one
+/// the transaction is sent to (EIP-2929). What a transaction costs besides, 21,000 and its data, is not counted.
+contract QuestionGasTest is BylawTest {
+    uint256 private constant LIMIT = 30_000;
+
+    /// @dev Shown by `forge test -vvvv`.
+    event Spent(uint256 gas);
+
+    IManagedAppAuth private anyDevice;
+    IManagedAppAuth private strict;
+
+    function setUp() public override {
+        super.setUp();
+        anyDevice = _newApp(OWNER, false);
+        strict = _newApp(OWNER, false);
+        IManagedAppAuth[3] memory apps = [app, anyDevice, strict];
+        for (uint256 i = 0; i < apps.length; i++) {
+            kms.registerApp(address(apps[i]));
+            vm.startPrank(OWNER);
+            apps[i].addComposeHash(_bootInfo().composeHash);
+            if (apps[i] == anyDevice) apps[i].setAllowAnyDevice(true);
+            else apps[i].addDevice(_bootInfo().deviceId);
+            if (apps[i] == strict) apps[i].setRequireTcbUpToDate(true);
+            apps[i].setDelay(1 days);
+            apps[i].setGuardian(STRANGER);
+            vm.stopPrank();
+        }
+        vm.startPrank(OWNER);
+        kms.addOsImageHash(_bootInfo().osImageHash);
+        kms.setDelay(1 days);
+        kms.setGuardian(STRANGER);
+        vm.stopPrank();
+    }
+
+    function test_kms_about_listed_device() public {
+        _assertCheap(address(kms), app);
+    }
+
+    function test_kms_about_any_device() public {
+        _assertCheap(address(kms), anyDevice);
+    }
+
+    function test_kms_about_listed_device_and_required_tcb() public {
+        _assertCheap(address(kms), strict);
+    }
+
+    function test_app_about_listed_device() public {
+        _assertCheap(address(app), app);
+    }
+
+    function test_app_about_any_device() public {
+        _assertCheap(address(anyDevice), anyDevice);
+    }
+
+    function test_app_about_listed_device_and_required_tcb() public {
+        _assertCheap(address(strict), strict);
+    }
+
+    function _assertCheap(address target, IManagedAppAuth about) private {
+        IAppAuth.AppBootInfo memory boot = _bootInfo();
+        boot.appId = address(about);
+        bytes memory question = abi.encodeCall(IAppAuth.isAppAllowed, (boot));
+        // Warms the account, as a transaction to it does, and none of its slots.
+        vm.assertEq(target.balance, 0);
+        uint256 before = gasleft();
+        (bool success, bytes memory answer) = target.staticcall(question);
+        uint256 spent = before - gasleft();
+        vm.assertTrue(success);
+        vm.assertEq(answer, abi.encode(true, ""));
+        emit Spent(spent);
+        vm.assertLt(spent, LIMIT);
     }
 }

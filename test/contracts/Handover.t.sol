@@ -169,17 +169,41 @@ abstract contract HandoverTest is GovernanceTest {
         _assertRefused(address(governed), HEIR, abi.encodeCall(owned.acceptOwnership, ()));
     }
 
-    /// @dev Of what waited, the guardian can still drop something.
-    function test_guardian_stays_without_an_owner() public {
+    function test_renouncing_drops_everything_that_waits() public {
+        _upgrade(next, "");
+        _offer(HEIR);
         vm.startPrank(OWNER);
         governed.setDelay(0);
+        governed.setGuardian(STRANGER);
+        _assertCount(governed, 4);
         owned.renounceOwnership();
         vm.stopPrank();
+        _assertCount(governed, 0);
         _assertRefused(address(governed), OWNER, abi.encodeCall(governed.setDelay, (2 * DELAY)));
-        vm.prank(GUARDIAN);
-        governed.veto(_changeId("delay", 0));
         _pass(DELAY);
         vm.assertEq(governed.delay(), DELAY);
+        vm.assertEq(governed.guardian(), GUARDIAN);
+        _assertRefused(address(governed), OWNER, abi.encodeCall(owned.upgradeToAndCall, (next, "")));
+        vm.assertFalse(_isUpgraded());
+    }
+
+    /// @dev It was never on the list of what waits, so nobody could have dropped it.
+    function test_offer_from_before_the_delay_is_made_again() public {
+        vm.startPrank(OWNER);
+        governed.setDelay(0);
+        _pass(DELAY);
+        owned.transferOwnership(HEIR);
+        vm.assertEq(owned.pendingOwner(), HEIR);
+        governed.setDelay(DELAY);
+        vm.stopPrank();
+        vm.assertEq(owned.pendingOwner(), address(0));
+        _assertRefused(address(governed), HEIR, abi.encodeCall(owned.acceptOwnership, ()));
+        _offer(HEIR);
+        vm.assertEq(owned.pendingOwner(), HEIR);
+        _pass(DELAY);
+        vm.prank(HEIR);
+        owned.acceptOwnership();
+        vm.assertEq(owned.owner(), HEIR);
     }
 
     // ------------------------------------------------------------ upgrade
@@ -336,6 +360,15 @@ abstract contract HandoverTest is GovernanceTest {
         vm.expectRevert();
         _upgrade(silent, "");
         _assertCount(governed, 0);
+    }
+
+    function test_call_that_is_too_long_is_not_scheduled() public {
+        bytes memory data = new bytes(2048);
+        uint256 length = abi.encode(next.codehash, data).length;
+        vm.expectRevert(abi.encodeWithSelector(IGoverned.DataTooLong.selector, length, 2048));
+        _upgrade(next, data);
+        _upgrade(next, new bytes(2048 - (length - data.length)));
+        _assertCount(governed, 1);
     }
 
     function test_failing_call_leaves_the_upgrade_waiting() public {

@@ -571,13 +571,13 @@ contract KmsAuthTest is BylawTest {
         vm.assertEq(d, eventlog);
     }
 
-    /// @dev No policy is changed, so no PolicyChanged.
     function _assertEvidenceSet(bytes32 quoteHash, bytes32 eventlogHash) private {
         TestVm.Log[] memory logs = vm.getRecordedLogs();
-        vm.assertEq(logs.length, 1);
+        vm.assertEq(logs.length, 2);
         _assertNamed(
             logs[0], address(kms), IKmsManagement.KmsEvidenceSet.selector, abi.encode(quoteHash, eventlogHash)
         );
+        _assertPolicy(logs[1], address(kms), OWNER, "kms-evidence", quoteHash, true);
     }
 
     function _assertListed(bytes32 topic, string memory label, bytes32 value, bool enabled) private {

@@ -281,6 +281,20 @@ contract RegistryTest is GovernanceTest {
         vm.assertTrue(kms.registeredApps(predicted));
     }
 
+    function test_app_that_was_deregistered_before_it_was_created() public {
+        address predicted = kms.predictApp(CREATOR, "salt");
+        vm.prank(OWNER);
+        kms.deregisterApp(predicted);
+        _expectReason("App was deregistered");
+        vm.prank(CREATOR);
+        kms.createApp(_config(), "salt");
+        address next = vm.computeCreateAddress(address(kms), vm.getNonce(address(kms)));
+        vm.prank(OWNER);
+        kms.deregisterApp(next);
+        _expectReason("App was deregistered");
+        kms.deployAndRegisterApp(APP_OWNER, false, true, 0, 0);
+    }
+
     function test_app_that_was_paused_before_it_was_created() public {
         address predicted = kms.predictApp(CREATOR, "salt");
         vm.prank(GUARDIAN);

@@ -166,7 +166,8 @@ contract VersionsTest is GovernanceTest {
         vm.recordLogs();
         app.setVersionExpiry(A, end);
         TestVm.Log[] memory logs = vm.getRecordedLogs();
-        vm.assertEq(logs.length, 1);
+        vm.assertEq(logs.length, 2);
+        _assertPolicy(logs[1], address(app), OWNER, "version-expiry", A, true);
         vm.assertEq(logs[0].topics[0], IAppManagement.VersionExpirySet.selector);
         vm.assertEq(logs[0].topics[1], bytes32(uint256(1)));
         vm.assertEq(logs[0].topics[2], A);
@@ -177,6 +178,9 @@ contract VersionsTest is GovernanceTest {
         app.setVersionExpiry(A, 0);
         app.setVersionExpiry(A, end);
         app.setVersionExpiry(A, end - 1);
+        // Not before it begins: then it is to be retired.
+        _expectBadExpiry(_due());
+        app.setVersionExpiry(A, _due());
         _pass(DELAY + 9);
         _assertReason(A, string.concat("Version 1 ended at ", vm.toString(end - 1)));
     }
@@ -189,7 +193,7 @@ contract VersionsTest is GovernanceTest {
     function testFuzz_end(uint64 first, uint64 second) public {
         vm.assume(first > _due());
         app.addVersion(A, 0, first, "");
-        bool isEarlier = second != 0 && second <= first;
+        bool isEarlier = second != 0 && second <= first && second > _due();
         if (!isEarlier) _expectBadExpiry(second);
         app.setVersionExpiry(A, second);
         vm.assertEq(app.versionOf(A, 0).expiresAt, isEarlier ? second : first);
@@ -241,6 +245,13 @@ contract VersionsTest is GovernanceTest {
         _assertReason(A, "Version 1 is retired");
         _assertReason(C, "");
         _assertReason(B, "Compose hash not allowed");
+    }
+
+    function test_retired_version_is_not_superseded() public {
+        _addActive(A);
+        app.retire(A);
+        _expectRetired(1, A);
+        app.supersede(A, B, 0, "");
     }
 
     /// @dev The vetoed successor may still be added for itself, and then retires nothing.
@@ -391,9 +402,16 @@ contract VersionsTest is GovernanceTest {
 
     function test_minimum_version_retires_what_waits() public {
         app.addVersion(A, 0, 0, "");
+        app.addVersion(B, 0, 0, "");
+        app.addDevice("device");
+        _assertCount(app, 3);
         app.setMinVersion(2);
+        // Others wait on.
+        _assertCount(app, 2);
+        _assertNotPending(app, "compose-hash", A);
         _assertReason(A, "Version 1 is retired");
         _pass(DELAY);
+        _assertReason(B, "");
         _assertReason(A, "Version 1 is retired");
         app.settle();
         _assertReason(A, "Version 1 is retired");

@@ -3,6 +3,7 @@ pragma solidity ^0.8.24;
 
 import {Initializable} from "@openzeppelin/contracts/proxy/utils/Initializable.sol";
 import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
+import {ERC165} from "@openzeppelin/contracts/utils/introspection/ERC165.sol";
 import {
     Ownable2StepUpgradeable
 } from "@openzeppelin/contracts-upgradeable/access/Ownable2StepUpgradeable.sol";
@@ -13,6 +14,7 @@ import {
 import {AppAuth} from "../../../contracts/AppAuth.sol";
 import {KmsAuth} from "../../../contracts/KmsAuth.sol";
 import {IAppAuth} from "../../../contracts/interfaces/IAppAuth.sol";
+import {Facts, IAppPolicy, RuleVerdict} from "../../../contracts/interfaces/IAppPolicy.sol";
 
 /// @dev An app contract of somebody's own making: allows whatever names it in `tcbStatus`.
 contract CustomApp is IAppAuth {
@@ -28,6 +30,60 @@ contract CustomApp is IAppAuth {
 contract EchoApp is IAppAuth {
     function isAppAllowed(AppBootInfo calldata bootInfo) external pure returns (bool, string memory) {
         return (false, string(abi.encode(bootInfo)));
+    }
+}
+
+/// @dev The same for an app that can be asked about facts.
+contract PolicyEchoApp is IAppPolicy, ERC165 {
+    function decide(IAppAuth.AppBootInfo calldata bootInfo, Facts calldata facts, uint64 time)
+        external
+        pure
+        returns (bool, string memory)
+    {
+        return (false, string(abi.encode(bootInfo, facts, time)));
+    }
+
+    function explain(IAppAuth.AppBootInfo calldata bootInfo, Facts calldata facts, uint64 time)
+        external
+        pure
+        returns (RuleVerdict[] memory verdicts)
+    {
+        verdicts = new RuleVerdict[](1);
+        verdicts[0] = RuleVerdict("echo", true, string(abi.encode(bootInfo, facts, time)));
+    }
+
+    function supportsInterface(bytes4 interfaceId) public view override returns (bool) {
+        return interfaceId == type(IAppPolicy).interfaceId || super.supportsInterface(interfaceId);
+    }
+}
+
+/// @dev Decides, but fails when it is asked why.
+contract UnexplainedApp is IAppAuth, ERC165 {
+    function isAppAllowed(AppBootInfo calldata) external pure returns (bool, string memory) {
+        return (false, "not told");
+    }
+
+    function decide(AppBootInfo calldata, Facts calldata, uint64)
+        external
+        pure
+        returns (bool, string memory)
+    {
+        return (false, "decided");
+    }
+
+    function supportsInterface(bytes4 interfaceId) public view override returns (bool) {
+        return interfaceId == type(IAppPolicy).interfaceId || super.supportsInterface(interfaceId);
+    }
+}
+
+/// @dev Fails when it is asked what it supports.
+contract UnruledApp is IAppAuth {
+    function isAppAllowed(AppBootInfo calldata) external pure returns (bool, string memory) {
+        return (false, "no rules");
+    }
+
+    function supportsInterface(bytes4) external pure returns (bool) {
+        revert("not telling");
     }
 }
 
