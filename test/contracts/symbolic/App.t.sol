@@ -4,7 +4,7 @@ pragma solidity ^0.8.24;
 import {ERC1967Proxy} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Proxy.sol";
 
 import {AppAuth} from "../../../contracts/AppAuth.sol";
-import {AppPolicy, TcbStatuses, TeeVariants} from "../../../contracts/governance/AppPolicies.sol";
+import {AppPolicies, AppPolicy, TeeVariants} from "../../../contracts/governance/AppPolicies.sol";
 import {IAppAuth} from "../../../contracts/interfaces/IAppAuth.sol";
 import {Facts} from "../../../contracts/interfaces/IAppPolicy.sol";
 import {IManagedAppAuth} from "../../../contracts/interfaces/IManagedAppAuth.sol";
@@ -13,6 +13,8 @@ import {timeVm} from "./support/TimeVm.sol";
 
 /// @dev What widens waits, what narrows does not: proved for every call, its arguments and every later time.
 contract AppSymbolic {
+    using AppPolicies for AppPolicy;
+
     uint64 private constant START = 1_800_000_000;
     uint32 private constant DELAY = 1 days;
 
@@ -92,10 +94,10 @@ contract AppSymbolic {
     function check_policyHoldsAfterTheDelay(AppPolicy calldata next) public {
         vm.prank(OWNER);
         app.setPolicy(next);
-        assert(keccak256(abi.encode(app.policy(START + DELAY))) == keccak256(abi.encode(next)));
+        assert(app.policy(START + DELAY).equals(next));
         timeVm.warp(START + DELAY);
         app.settle();
-        assert(keccak256(abi.encode(app.policy(0))) == keccak256(abi.encode(next)));
+        assert(app.policy(0).equals(next));
     }
 
     /// @dev The guardian gives no access, at any time.
