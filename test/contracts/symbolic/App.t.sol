@@ -198,26 +198,6 @@ contract AppSymbolic {
         assert(_isAllowed(_hash(probe), _deviceOf(probe), 0) == predicted);
     }
 
-    /// @dev Without facts nothing is allowed that would be refused with them.
-    function check_withoutFactsIsStricter(
-        AppPolicy calldata policy,
-        uint64 time,
-        uint8 variant,
-        uint64 since,
-        bool gpu,
-        bool upToDate
-    ) public {
-        vm.assume(variant < 8);
-        vm.prank(OWNER);
-        app.setPolicy(policy);
-        IAppAuth.AppBootInfo memory info = _info(RUNNING, DEVICE);
-        if (!upToDate) info.tcbStatus = "OutOfDate";
-        (bool without,) = _first(abi.encodeCall(app.isAppAllowed, (info)));
-        Facts memory facts = Facts(time, uint8(1 << variant), since, gpu);
-        (bool with,) = _first(abi.encodeCall(app.decide, (info, facts, 0)));
-        assert(with || !without);
-    }
-
     // ------------------------------------------------------------ private
 
     /// @dev Any mutator there is; what it does not take is ignored.
