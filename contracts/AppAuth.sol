@@ -21,6 +21,8 @@ import {IAppReading} from "./interfaces/IAppReading.sol";
 contract AppAuth is AppState, TwoParts, IAppAuth, IAppPolicy, IAppReading {
     using Strings for uint256;
 
+    string private constant PAUSED = "App is paused";
+
     /// @custom:oz-upgrades-unsafe-allow constructor
     constructor() TwoParts(address(new AppManagement())) {}
 
@@ -151,16 +153,34 @@ contract AppAuth is AppState, TwoParts, IAppAuth, IAppPolicy, IAppReading {
         view
         returns (bool, string memory reason)
     {
+        if (_isPaused(time)) return (false, PAUSED);
+        // Most apps demand nothing besides their lists. One word tells that, which is cheaper than every rule.
+        if (_demandsAnything()) reason = _judgeDemands(bootInfo, facts, time);
+        else reason = _judgeLists(_flags.allowAnyDevice, bootInfo, time);
+        return (bytes(reason).length == 0, reason);
+    }
+
+    function _judgeDemands(IAppAuth.AppBootInfo calldata bootInfo, Facts memory facts, uint64 time)
+        private
+        view
+        returns (string memory reason)
+    {
         AppPolicy memory current = _policyAt(time);
-        if (bytes(reason = _judgePause(time)).length != 0) return (false, reason);
-        if (bytes(reason = _judgeTcb(current, bootInfo, facts, time)).length != 0) return (false, reason);
-        if (bytes(reason = _judgeVersion(bootInfo.composeHash, time)).length != 0) return (false, reason);
-        if (bytes(reason = _judgeDevice(current, bootInfo, time)).length != 0) return (false, reason);
-        if (bytes(reason = _judgeVariant(current, facts)).length != 0) return (false, reason);
-        if (bytes(reason = _judgeAdvisories(current, bootInfo, time)).length != 0) return (false, reason);
-        if (bytes(reason = _judgeGpu(current, facts)).length != 0) return (false, reason);
-        if (bytes(reason = _judgeStateAge(current, facts, time)).length != 0) return (false, reason);
-        return (true, "");
+        if (bytes(reason = _judgeTcb(current, bootInfo, facts, time)).length != 0) return reason;
+        if (bytes(reason = _judgeLists(current.allowAnyDevice, bootInfo, time)).length != 0) return reason;
+        if (bytes(reason = _judgeVariant(current, facts)).length != 0) return reason;
+        if (bytes(reason = _judgeAdvisories(current, bootInfo, time)).length != 0) return reason;
+        if (bytes(reason = _judgeGpu(current, facts)).length != 0) return reason;
+        return _judgeStateAge(current, facts, time);
+    }
+
+    function _judgeLists(bool anyDevice, IAppAuth.AppBootInfo calldata bootInfo, uint64 time)
+        private
+        view
+        returns (string memory reason)
+    {
+        if (bytes(reason = _judgeVersion(bootInfo.composeHash, time)).length != 0) return reason;
+        return _judgeDevice(anyDevice, bootInfo, time);
     }
 
     /// @dev The same rules in the same order, all of them.
@@ -171,10 +191,10 @@ contract AppAuth is AppState, TwoParts, IAppAuth, IAppPolicy, IAppReading {
     {
         AppPolicy memory current = _policyAt(time);
         verdicts = new RuleVerdict[](8);
-        verdicts[0] = _verdict("not paused", _judgePause(time));
+        verdicts[0] = _verdict("not paused", _isPaused(time) ? PAUSED : "");
         verdicts[1] = _verdict("TCB status", _judgeTcb(current, bootInfo, facts, time));
         verdicts[2] = _verdict("compose hash", _judgeVersion(bootInfo.composeHash, time));
-        verdicts[3] = _verdict("device", _judgeDevice(current, bootInfo, time));
+        verdicts[3] = _verdict("device", _judgeDevice(current.allowAnyDevice, bootInfo, time));
         verdicts[4] = _verdict("TEE variant", _judgeVariant(current, facts));
         verdicts[5] = _verdict("advisories", _judgeAdvisories(current, bootInfo, time));
         verdicts[6] = _verdict("GPU attestation", _judgeGpu(current, facts));
@@ -183,10 +203,6 @@ contract AppAuth is AppState, TwoParts, IAppAuth, IAppPolicy, IAppReading {
 
     function _verdict(string memory rule, string memory reason) private pure returns (RuleVerdict memory) {
         return RuleVerdict(rule, bytes(reason).length == 0, reason);
-    }
-
-    function _judgePause(uint64 time) private view returns (string memory) {
-        return _isPaused(time) ? "App is paused" : "";
     }
 
     function _judgeTcb(
@@ -201,7 +217,8 @@ contract AppAuth is AppState, TwoParts, IAppAuth, IAppPolicy, IAppReading {
         if (current.tcbGracePeriod != 0 && status & TcbStatuses.OUTDATED != 0) {
             if (facts.tcbOutdatedSince == 0) return "It is not known since when the TCB is out of date";
             uint256 end = uint256(facts.tcbOutdatedSince) + current.tcbGracePeriod;
-            if (time < end) return "";
+            // The later of the chain's and the KMS's clock: an old block prolongs nothing.
+            if (time < end && facts.time < end) return "";
             return string.concat("The grace period for the outdated TCB ended at ", end.toString());
         }
         // dstack's words for dstack's rule.
@@ -209,12 +226,12 @@ contract AppAuth is AppState, TwoParts, IAppAuth, IAppPolicy, IAppReading {
         return string.concat("TCB status ", bootInfo.tcbStatus, " is not allowed");
     }
 
-    function _judgeDevice(AppPolicy memory current, IAppAuth.AppBootInfo calldata bootInfo, uint64 time)
+    function _judgeDevice(bool anyDevice, IAppAuth.AppBootInfo calldata bootInfo, uint64 time)
         private
         view
         returns (string memory)
     {
-        if (current.allowAnyDevice || _isDeviceListed(bootInfo.deviceId, time)) return "";
+        if (anyDevice || _isDeviceListed(bootInfo.deviceId, time)) return "";
         return "Device not allowed";
     }
 
@@ -263,28 +280,28 @@ contract AppAuth is AppState, TwoParts, IAppAuth, IAppPolicy, IAppReading {
     function _judgeVersion(bytes32 composeHash, uint64 time) private view returns (string memory) {
         Standing standing = _standing(composeHash, time);
         if (standing == Standing.Active) return "";
-        Version memory version = _versions[composeHash];
+        Version memory entry = _versions[composeHash];
         // dstack's words for what dstack knows.
         if (standing == Standing.Unknown || standing == Standing.Removed) return "Compose hash not allowed";
-        string memory name = version.number == 0
+        string memory name = entry.number == 0
             ? "Version from before numbering"
-            : string.concat("Version ", uint256(version.number).toString());
+            : string.concat("Version ", uint256(entry.number).toString());
         if (standing == Standing.Retired) return string.concat(name, " is retired");
         if (standing == Standing.Expired) {
-            return string.concat(name, " ended at ", uint256(version.expiresAt).toString());
+            return string.concat(name, " ended at ", uint256(entry.expiresAt).toString());
         }
-        return string.concat(name, " is pending until ", uint256(version.activatesAt).toString());
+        return string.concat(name, " is pending until ", uint256(entry.activatesAt).toString());
     }
 
     function _versionInfo(bytes32 composeHash, uint64 time) private view returns (VersionInfo memory) {
-        Version memory version = _versions[composeHash];
+        Version memory entry = _versions[composeHash];
         Standing standing = _standing(composeHash, time);
         string[6] memory words = ["unknown", "active", "pending", "expired", "retired", "removed"];
         return VersionInfo({
-            number: version.number,
+            number: entry.number,
             composeHash: composeHash,
-            activatesAt: version.activatesAt,
-            expiresAt: version.expiresAt,
+            activatesAt: entry.activatesAt,
+            expiresAt: entry.expiresAt,
             allowed: standing == Standing.Active,
             state: words[uint256(standing)],
             noteUri: _notes[composeHash]

@@ -47,7 +47,15 @@ contract KmsAuth is KmsState, TwoParts, IKmsReading, IAppPolicy {
     {
         reason = _judgeApp(bootInfo, _now());
         if (bytes(reason).length != 0) return (false, reason);
-        return IAppAuth(bootInfo.appId).isAppAllowed(bootInfo);
+        // As it came: it is the same question, and putting it together anew costs as much as answering it.
+        (bool success, bytes memory answer) = bootInfo.appId.staticcall(msg.data);
+        // A verdict, where its reason begins and how long that is: less is no answer.
+        if (success && answer.length < 96) revert NoVerdict(bootInfo.appId);
+        assembly {
+            switch success
+            case 0 { revert(add(answer, 0x20), mload(answer)) }
+            default { return(add(answer, 0x20), mload(answer)) }
+        }
     }
 
     /// @inheritdoc IAppPolicy
@@ -70,16 +78,8 @@ contract KmsAuth is KmsState, TwoParts, IKmsReading, IAppPolicy {
         returns (RuleVerdict[] memory verdicts)
     {
         RuleVerdict[] memory ours = _explainApp(bootInfo, _atOrNow(time));
-        RuleVerdict[] memory theirs = new RuleVerdict[](0);
-        if (bootInfo.appId.code.length != 0) {
-            if (_hasPolicy(bootInfo.appId)) {
-                theirs = IAppPolicy(bootInfo.appId).explain(bootInfo, facts, time);
-            } else {
-                (bool passed, string memory reason) = IAppAuth(bootInfo.appId).isAppAllowed(bootInfo);
-                theirs = new RuleVerdict[](1);
-                theirs[0] = RuleVerdict("app contract", passed, passed ? "" : reason);
-            }
-        }
+        RuleVerdict[] memory theirs =
+            bootInfo.appId.code.length == 0 ? new RuleVerdict[](0) : _explainTheirs(bootInfo, facts, time);
         verdicts = new RuleVerdict[](ours.length + theirs.length);
         for (uint256 i = 0; i < verdicts.length; i++) {
             verdicts[i] = i < ours.length ? ours[i] : theirs[i - ours.length];
@@ -165,10 +165,11 @@ contract KmsAuth is KmsState, TwoParts, IKmsReading, IAppPolicy {
     /// @dev What this contract demands of an app's VM; an empty reason leaves the verdict to the app's contract.
     function _judgeApp(AppBootInfo calldata bootInfo, uint64 time) private view returns (string memory) {
         address appId = bootInfo.appId;
-        if (!_isRegistered(appId, time)) {
-            return _apps[appId].deregistered ? "App was deregistered" : "App not registered";
+        App storage app = _apps[appId];
+        if (!app.registered && !_isRegistered(appId, time)) {
+            return app.deregistered ? "App was deregistered" : "App not registered";
         }
-        if (_isAppPaused(appId, time)) return "App is paused at the KMS contract";
+        if (app.paused && _isAppPaused(appId, time)) return "App is paused at the KMS contract";
         if (!_isImageAllowed(bootInfo.osImageHash, time)) return "OS image is not allowed";
         if (appId.code.length == 0) return "App not deployed or invalid address";
         return "";
@@ -194,6 +195,27 @@ contract KmsAuth is KmsState, TwoParts, IKmsReading, IAppPolicy {
             _verdict("OS image", _isImageAllowed(bootInfo.osImageHash, time), "OS image is not allowed");
         verdicts[3] =
             _verdict("app contract exists", appId.code.length != 0, "App not deployed or invalid address");
+    }
+
+    /// @dev What the app's contract says; that it fails is an answer too.
+    function _explainTheirs(AppBootInfo calldata bootInfo, Facts calldata facts, uint64 time)
+        private
+        view
+        returns (RuleVerdict[] memory verdicts)
+    {
+        if (_hasPolicy(bootInfo.appId)) {
+            try IAppPolicy(bootInfo.appId).explain(bootInfo, facts, time) returns (
+                RuleVerdict[] memory said
+            ) {
+                return said;
+            } catch {}
+        }
+        verdicts = new RuleVerdict[](1);
+        try IAppAuth(bootInfo.appId).isAppAllowed(bootInfo) returns (bool passed, string memory reason) {
+            verdicts[0] = _verdict("app contract", passed, reason);
+        } catch {
+            verdicts[0] = _verdict("app contract", false, "The app's contract reverted");
+        }
     }
 
     function _judgeKms(AppBootInfo calldata bootInfo, uint64 time)

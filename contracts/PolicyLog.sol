@@ -23,12 +23,14 @@ library PolicyLabels {
     bytes32 internal constant KMS_DEVICE = keccak256("kms-device");
     bytes32 internal constant OS_IMAGE = keccak256("os-image");
     bytes32 internal constant KMS_NODE = keccak256("kms-node");
+    bytes32 internal constant KMS_EVIDENCE = keccak256("kms-evidence");
 
     // AppAuth
     bytes32 internal constant DEVICE = keccak256("device");
     bytes32 internal constant COMPOSE_HASH = keccak256("compose-hash");
     bytes32 internal constant RETIRED = keccak256("retired");
     bytes32 internal constant MIN_VERSION = keccak256("min-version");
+    bytes32 internal constant VERSION_EXPIRY = keccak256("version-expiry");
     bytes32 internal constant VERSIONS_FROZEN = keccak256("versions-frozen");
     bytes32 internal constant POLICY = keccak256("policy");
     bytes32 internal constant ADVISORY = keccak256("advisory");

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
-import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
-import {IERC5267} from "@openzeppelin/contracts/interfaces/IERC5267.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {Strings} from "@openzeppelin/contracts/utils/Strings.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {ERC165} from "@openzeppelin/contracts/utils/introspection/ERC165.sol";
 
 import {IAppAuth} from "../interfaces/IAppAuth.sol";
-import {Decimal} from "./Decimal.sol";
 
 /// @title An app whose versions run once enough CI systems reproduced them from source
 /// @notice Nobody owns this contract and nothing replaces it: its signers and their threshold are fixed. A
@@ -15,9 +14,7 @@ import {Decimal} from "./Decimal.sol";
 /// app's id.
 /// @dev Looks at the compose hash alone: any device and any TCB status will do. Attestations only add up: what
 /// is recorded later, or again, takes nothing away, so it does not matter who submits what in which order.
-/// The EIP-712 and ERC-1271 parts do what OpenZeppelin's `EIP712` and `SignatureChecker` do; those need an EVM
-/// that has MCOPY.
-contract CiAttestedApp is ERC165, IERC5267, IAppAuth {
+contract CiAttestedApp is ERC165, EIP712, IAppAuth {
     /// @notice What signers sign: building `sourceCommit` gives `composeHash`, which may run from `notBefore`
     /// to `notAfter`, both inclusive, in seconds since 1970.
     struct BuildAttestation {
@@ -57,12 +54,6 @@ contract CiAttestedApp is ERC165, IERC5267, IAppAuth {
     bytes32 public constant BUILD_ATTESTATION_TYPEHASH = keccak256(
         "BuildAttestation(bytes32 composeHash,bytes32 sourceCommit,uint64 notBefore,uint64 notAfter)"
     );
-    bytes32 private constant DOMAIN_TYPEHASH =
-        keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
-    string private constant NAME = "CiAttestedApp";
-    bytes32 private constant NAME_HASH = keccak256(bytes(NAME));
-    string private constant VERSION = "1";
-    bytes32 private constant VERSION_HASH = keccak256(bytes(VERSION));
 
     /// @notice How many signers must attest a build.
     uint256 public immutable threshold;
@@ -78,7 +69,7 @@ contract CiAttestedApp is ERC165, IERC5267, IAppAuth {
 
     /// @param signers_ The CI systems' accounts, or contracts that answer ERC-1271, in ascending order.
     /// @param threshold_ How many of them must attest a build; 1 … their number.
-    constructor(address[] memory signers_, uint256 threshold_) {
+    constructor(address[] memory signers_, uint256 threshold_) EIP712("CiAttestedApp", "1") {
         if (threshold_ == 0 || threshold_ > signers_.length) revert InvalidThreshold(threshold_);
         address previous;
         for (uint256 i = 0; i < signers_.length; ++i) {
@@ -114,7 +105,9 @@ contract CiAttestedApp is ERC165, IERC5267, IAppAuth {
             address signer = signers_[i];
             if (signer <= previous) revert SignersNotAscending(signer);
             if (!isSigner[signer]) revert UnknownSigner(signer);
-            if (!_signed(signer, digest, signatures[i])) revert InvalidSignature(signer);
+            if (!SignatureChecker.isValidSignatureNowCalldata(signer, digest, signatures[i])) {
+                revert InvalidSignature(signer);
+            }
             previous = signer;
         }
 
@@ -150,8 +143,10 @@ contract CiAttestedApp is ERC165, IERC5267, IAppAuth {
             if (notAfter > end) end = notAfter;
         }
         if (recorded.length == 0) return (false, "Compose hash was not attested by enough CI signers");
-        if (next != type(uint256).max) return (false, Decimal.append("Build attestation starts at ", next));
-        return (false, Decimal.append("Build attestation expired after ", end));
+        if (next != type(uint256).max) {
+            return (false, string.concat("Build attestation starts at ", Strings.toString(next)));
+        }
+        return (false, string.concat("Build attestation expired after ", Strings.toString(end)));
     }
 
     /// @notice All signers, ascending.
@@ -164,36 +159,13 @@ contract CiAttestedApp is ERC165, IERC5267, IAppAuth {
         return _attestations[composeHash];
     }
 
-    /// @inheritdoc IERC5267
-    function eip712Domain()
-        external
-        view
-        returns (bytes1, string memory, string memory, uint256, address, bytes32, uint256[] memory)
-    {
-        return (hex"0f", NAME, VERSION, block.chainid, address(this), bytes32(0), new uint256[](0));
-    }
-
     /// @notice What a signer signs, for this contract on the present chain.
     function attestationDigest(BuildAttestation calldata attestation) public view returns (bytes32) {
-        bytes32 domain = keccak256(abi.encode(DOMAIN_TYPEHASH, NAME_HASH, VERSION_HASH, block.chainid, this));
-        bytes32 message = keccak256(abi.encode(BUILD_ATTESTATION_TYPEHASH, attestation));
-        return keccak256(abi.encodePacked(hex"1901", domain, message));
+        return _hashTypedDataV4(keccak256(abi.encode(BUILD_ATTESTATION_TYPEHASH, attestation)));
     }
 
     /// @inheritdoc ERC165
     function supportsInterface(bytes4 interfaceId) public view override returns (bool) {
         return interfaceId == type(IAppAuth).interfaceId || super.supportsInterface(interfaceId);
-    }
-
-    /// @dev Accounts with code answer for themselves; whatever else they return, or revert with, is a no.
-    function _signed(address signer, bytes32 digest, bytes calldata signature) private view returns (bool) {
-        if (signer.code.length == 0) {
-            (address recovered, ECDSA.RecoverError failure,) = ECDSA.tryRecoverCalldata(digest, signature);
-            return failure == ECDSA.RecoverError.NoError && recovered == signer;
-        }
-        (bool success, bytes memory answer) =
-            signer.staticcall(abi.encodeCall(IERC1271.isValidSignature, (digest, signature)));
-        if (!success || answer.length < 32) return false;
-        return abi.decode(answer, (bytes32)) == bytes32(IERC1271.isValidSignature.selector);
     }
 }

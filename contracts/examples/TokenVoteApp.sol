@@ -2,11 +2,11 @@
 pragma solidity ^0.8.24;
 
 import {IERC5805} from "@openzeppelin/contracts/interfaces/IERC5805.sol";
+import {Strings} from "@openzeppelin/contracts/utils/Strings.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {ERC165} from "@openzeppelin/contracts/utils/introspection/ERC165.sol";
 
 import {IAppAuth} from "../interfaces/IAppAuth.sol";
-import {Decimal} from "./Decimal.sol";
 
 /// @title An app whose versions the holders of a token vote in and out
 /// @notice Nobody owns this contract and nothing replaces it: a compose hash runs after a vote for it was won
@@ -166,8 +166,8 @@ contract TokenVoteApp is ERC165, IAppAuth {
             return (false, votedOut ? "Compose hash was voted out" : "Compose hash was not voted in");
         }
         // forge-lint: disable-next-line(block-timestamp)
-        if (block.timestamp < start) return (false, Decimal.append("Compose hash takes effect at ", start));
-        return (true, "");
+        if (block.timestamp >= start) return (true, "");
+        return (false, string.concat("Compose hash takes effect at ", Strings.toString(start)));
     }
 
     /// @notice Votes in favour that a proposal needs, rounded up. Reverts until its snapshot has passed.

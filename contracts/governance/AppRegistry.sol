@@ -117,8 +117,8 @@ abstract contract AppRegistry is KmsState, Governed, IKmsManagement {
         _settle();
         _checkFactory(config.owner);
         appId = address(new AppProxy{salt: _salt(msg.sender, salt)}());
-        _checkNotDeregistered(appId);
         IAppManagement(appId).initialize(config);
+        _checkNotDeregistered(appId);
         _register(appId);
         emit AppDeployedViaFactory(appId, msg.sender);
     }
@@ -174,8 +174,8 @@ abstract contract AppRegistry is KmsState, Governed, IKmsManagement {
             initialComposeHash
         );
         appId = address(new AppProxy());
-        _checkNotDeregistered(appId);
         Address.functionCall(appId, initialization);
+        _checkNotDeregistered(appId);
         _register(appId);
         emit AppDeployedViaFactory(appId, msg.sender);
     }

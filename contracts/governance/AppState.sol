@@ -142,6 +142,13 @@ abstract contract AppState is GovernedState {
         return _stored();
     }
 
+    /// @dev False: every TCB status, platform, advisory and age will do, and nothing of that waits to change.
+    function _demandsAnything() internal view returns (bool anything) {
+        assembly {
+            anything := iszero(iszero(sload(_demands.slot)))
+        }
+    }
+
     function _requiresUpToDate(AppPolicy memory current) internal pure returns (bool) {
         return current.tcbStatuses == TcbStatuses.UP_TO_DATE && current.tcbGracePeriod == 0;
     }

@@ -49,6 +49,9 @@ abstract contract AppVersions is AppState, Governed, IAppManagement {
         if (successor != 0 && _isToRetire(successor, oldComposeHash, type(uint64).max)) {
             revert AlreadySuperseded(successor);
         }
+        if (_standing(oldComposeHash, _now()) == Standing.Retired) {
+            revert VersionIsRetired(_versions[oldComposeHash].number, oldComposeHash);
+        }
         _addVersion(newComposeHash, 0, expiresAt, oldComposeHash, noteUri);
     }
 
@@ -80,9 +83,10 @@ abstract contract AppVersions is AppState, Governed, IAppManagement {
         Version storage version = _versions[composeHash];
         if (!version.listed && version.number == 0) revert UnknownVersion(composeHash);
         bool isEarlier = expiresAt != 0 && (version.expiresAt == 0 || expiresAt <= version.expiresAt);
-        if (!isEarlier) revert BadExpiry(expiresAt);
+        if (!isEarlier || expiresAt <= version.activatesAt) revert BadExpiry(expiresAt);
         version.expiresAt = expiresAt;
         emit VersionExpirySet(version.number, composeHash, expiresAt);
+        _recordPolicy(PolicyLabels.VERSION_EXPIRY, composeHash, true);
     }
 
     /// @inheritdoc IAppManagement
@@ -91,6 +95,7 @@ abstract contract AppVersions is AppState, Governed, IAppManagement {
         if (number < _flags.minVersion || number > _flags.versionCount + 1) {
             revert BadMinVersion(number, _flags.minVersion, _flags.versionCount);
         }
+        _dropVersionsBefore(number);
         _flags.minVersion = number;
         emit MinVersionSet(number);
         _recordPolicy(PolicyLabels.MIN_VERSION, bytes32(uint256(number)), true);
@@ -146,6 +151,16 @@ abstract contract AppVersions is AppState, Governed, IAppManagement {
     }
 
     // ------------------------------------------------------------ private
+
+    /// @dev What waits and would be retired when its time came.
+    function _dropVersionsBefore(uint32 number) private {
+        bytes32[] memory ids = _pendingIds();
+        for (uint256 i = 0; i < ids.length; i++) {
+            Change storage change = _change(ids[i]);
+            if (change.policy != PolicyLabels.COMPOSE_HASH) continue;
+            if (_versions[change.value].number < number) _drop(ids[i]);
+        }
+    }
 
     function _announce(bytes32 composeHash) private {
         emit ComposeHashAdded(composeHash);

@@ -3,11 +3,13 @@ pragma solidity ^0.8.24;
 
 import {ERC1967Utils} from "@openzeppelin/contracts/proxy/ERC1967/ERC1967Utils.sol";
 import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeable.sol";
+import {ERC165Checker} from "@openzeppelin/contracts/utils/introspection/ERC165Checker.sol";
 import {EnumerableSet} from "@openzeppelin/contracts/utils/structs/EnumerableSet.sol";
 import {
     Ownable2StepUpgradeable
 } from "@openzeppelin/contracts-upgradeable/access/Ownable2StepUpgradeable.sol";
 
+import {IAppAuth} from "../interfaces/IAppAuth.sol";
 import {IGoverned} from "../interfaces/IGoverned.sol";
 import {PolicyLabels, PolicyLog} from "../PolicyLog.sol";
 import {GovernedState} from "./GovernedState.sol";
@@ -27,6 +29,10 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
 
     /// @notice Most changes that may wait at a time.
     uint256 public constant MAX_PENDING = 32;
+
+    /// @notice Most data that a pending change may carry, in bytes. Every call that changes something first writes
+    /// down what has taken effect: that must never cost more than a block allows.
+    uint256 public constant MAX_DATA = 2048;
 
     /// @dev The management part of an implementation, see {TwoParts}.
     address private immutable _part = address(this);
@@ -62,7 +68,9 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
 
     /// @notice Who may accept the ownership; zero also when that was vetoed.
     function pendingOwner() public view override returns (address) {
-        return _governed().newOwnerVetoed ? address(0) : super.pendingOwner();
+        // An offer from before there was a delay was never announced: it has to be made again.
+        bool isUnannounced = _delay() != 0 && _change(_id(PolicyLabels.OWNER, 0)).activatesAt == 0;
+        return isUnannounced || _governed().newOwnerVetoed ? address(0) : super.pendingOwner();
     }
 
     // ------------------------------------------------------------ changing
@@ -116,10 +124,19 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
 
     /// @notice Completes a transfer of the ownership once the delay is over.
     function acceptOwnership() public override {
-        bytes32 id = _id(PolicyLabels.OWNER, 0);
-        uint64 activatesAt = _change(id).activatesAt;
+        uint64 activatesAt = _change(_id(PolicyLabels.OWNER, 0)).activatesAt;
         if (pendingOwner() == _msgSender() && activatesAt > _now()) revert NotYet(activatesAt);
         super.acceptOwnership();
+    }
+
+    /// @notice Leaves the contract without an owner, and drops everything that waits: nothing is widened any more.
+    function renounceOwnership() public override onlyOwner {
+        _settle();
+        bytes32[] memory ids = _pendingIds();
+        for (uint256 i = 0; i < ids.length; i++) {
+            _drop(ids[i]);
+        }
+        super.renounceOwnership();
     }
 
     /// @notice Replaces the implementation. With a delay, the first call schedules it and the same call carries it
@@ -198,8 +215,8 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
         // From the end: removing moves the last one into the gap.
         for (uint256 i = $.queue.length(); i > 0; i--) {
             bytes32 id = $.queue.at(i - 1);
+            if ($.changes[id].activatesAt > _now() || !_settles($.changes[id].policy)) continue;
             Change memory change = $.changes[id];
-            if (change.activatesAt > _now() || !_settles(change.policy)) continue;
             _forget(id);
             _apply(change.policy, change.value, change.data);
             emit ChangeApplied(id, change.policy, change.value);
@@ -218,10 +235,14 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
 
     /// @dev Forgets every pending change of one policy.
     function _dropAll(bytes32 policy) internal {
-        bytes32[] memory ids = _governed().queue.values();
+        bytes32[] memory ids = _pendingIds();
         for (uint256 i = 0; i < ids.length; i++) {
             if (_change(ids[i]).policy == policy) _drop(ids[i]);
         }
+    }
+
+    function _pendingIds() internal view returns (bytes32[] memory) {
+        return _governed().queue.values();
     }
 
     // ------------------------------------------------------------ private
@@ -230,6 +251,7 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
         private
     {
         GovernedStorage storage $ = _governed();
+        if (data.length > MAX_DATA) revert DataTooLong(data.length, MAX_DATA);
         bytes32 id = _id(policy, key);
         Change storage change = $.changes[id];
         uint64 activatesAt = _now() + $.delay;
@@ -271,7 +293,14 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
         return true;
     }
 
+    /// @dev An upgradeable implementation that answers what a KMS asks; a management part alone does not.
     function _isImplementation(address candidate) private view returns (bool) {
+        return
+            _isUpgradeable(candidate)
+                && ERC165Checker.supportsInterface(candidate, type(IAppAuth).interfaceId);
+    }
+
+    function _isUpgradeable(address candidate) private view returns (bool) {
         if (candidate.code.length == 0) return false;
         try UUPSUpgradeable(candidate).proxiableUUID() returns (bytes32 slot) {
             return slot == ERC1967Utils.IMPLEMENTATION_SLOT;
@@ -296,16 +325,13 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
         _recordPolicy(PolicyLabels.GUARDIAN, newGuardian);
     }
 
-    /// @dev Accepting, renouncing and creation all end here; a waiting transfer is over with it.
+    /// @dev Accepting, renouncing and creation all end here. A transfer that still waits is the one accepted:
+    /// {renounceOwnership} dropped it.
     function _transferOwnership(address newOwner) internal override {
         bytes32 id = _id(PolicyLabels.OWNER, 0);
         if (_change(id).activatesAt != 0) {
-            if (_change(id).value == _word(newOwner)) {
-                emit ChangeApplied(id, PolicyLabels.OWNER, _word(newOwner));
-            } else {
-                emit ChangeDropped(id, PolicyLabels.OWNER, _change(id).value, msg.sender);
-            }
             _forget(id);
+            emit ChangeApplied(id, PolicyLabels.OWNER, _word(newOwner));
         }
         _governed().newOwnerVetoed = false;
         super._transferOwnership(newOwner);
@@ -321,6 +347,10 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
     /// @dev OpenZeppelin emits `Upgraded` when this has passed.
     function _authorizeUpgrade(address newImplementation) internal override onlyOwner {
         _checkUpgradable();
+        // What cannot be upgraded to at all, OpenZeppelin refuses in its own words.
+        if (_isUpgradeable(newImplementation) && !_isImplementation(newImplementation)) {
+            revert NotAnImplementation(newImplementation);
+        }
         _recordPolicy(PolicyLabels.IMPLEMENTATION_UPGRADE, newImplementation);
     }
 }

@@ -41,11 +41,14 @@ contract KmsManagement is AppRegistry {
         bool sameKeys = keccak256(info.k256Pubkey) == keccak256(_kmsInfo.k256Pubkey)
             && keccak256(info.caPubkey) == keccak256(_kmsInfo.caPubkey);
         bool isFirst = _kmsInfo.k256Pubkey.length == 0 && _kmsInfo.caPubkey.length == 0;
-        if (sameKeys || isFirst) {
+        if (sameKeys || isFirst || _governed().delay == 0) {
             _drop(_id(PolicyLabels.KMS_INFO, 0));
             _writeKmsInfo(info);
         } else {
-            _widen(PolicyLabels.KMS_INFO, keccak256(info.k256Pubkey), abi.encode(info));
+            if (info.k256Pubkey.length == 0 || info.caPubkey.length == 0) revert KmsKeysMissing();
+            // Evidence is long and concerns nobody before the keys hold.
+            KmsInfo memory keys = KmsInfo(info.k256Pubkey, info.caPubkey, "", "");
+            _widen(PolicyLabels.KMS_INFO, keccak256(info.k256Pubkey), abi.encode(keys));
         }
     }
 
@@ -53,14 +56,14 @@ contract KmsManagement is AppRegistry {
     function setKmsQuote(bytes calldata quote) external onlyOwner {
         _settle();
         _kmsInfo.quote = quote;
-        emit KmsEvidenceSet(keccak256(quote), keccak256(_kmsInfo.eventlog));
+        _announceEvidence();
     }
 
     /// @inheritdoc IKmsManagement
     function setKmsEventlog(bytes calldata eventlog) external onlyOwner {
         _settle();
         _kmsInfo.eventlog = eventlog;
-        emit KmsEvidenceSet(keccak256(_kmsInfo.quote), keccak256(eventlog));
+        _announceEvidence();
     }
 
     /// @inheritdoc IKmsManagement
@@ -170,6 +173,12 @@ contract KmsManagement is AppRegistry {
             else emit OsImageHashRemoved(value);
         }
         _recordPolicy(label, value, listed);
+    }
+
+    function _announceEvidence() private {
+        bytes32 quoteHash = keccak256(_kmsInfo.quote);
+        emit KmsEvidenceSet(quoteHash, keccak256(_kmsInfo.eventlog));
+        _recordPolicy(PolicyLabels.KMS_EVIDENCE, quoteHash, true);
     }
 
     function _writeKmsInfo(KmsInfo memory info) private {

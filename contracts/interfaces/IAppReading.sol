@@ -13,7 +13,8 @@ interface IAppReading {
     /// @param activatesAt From when it may run, Unix seconds.
     /// @param expiresAt Until when; 0 for ever.
     /// @param allowed It may run now.
-    /// @param state Why or why not, in one word: `active`, `pending`, `expired`, `retired`, `removed`.
+    /// @param state Why or why not, in one word: `active`, `pending`, `expired`, `retired`,
+    /// `removed` (or vetoed), `unknown`.
     /// @param noteUri Where people read about it.
     struct VersionInfo {
         uint32 number;

@@ -28,7 +28,8 @@ interface IGoverned {
     /// @notice A pending change will not take effect: vetoed, withdrawn, replaced or overtaken by a narrowing.
     event ChangeDropped(bytes32 indexed id, bytes32 indexed policy, bytes32 indexed value, address by);
 
-    /// @notice A pending change was carried out; the event of the rule itself came just before. It may have been
+    /// @notice A pending change was carried out; the event of the rule itself came just before, or comes next when it
+    /// is an upgrade or a new owner. It may have been
     /// in effect for a while: time alone puts changes into effect, this only tidies up.
     event ChangeApplied(bytes32 indexed id, bytes32 indexed policy, bytes32 indexed value);
 
@@ -52,6 +53,9 @@ interface IGoverned {
 
     /// @notice No more than {MAX_PENDING} changes wait at a time.
     error TooManyPending(uint256 max);
+
+    /// @notice A pending change carries no more data than {MAX_DATA}.
+    error DataTooLong(uint256 length, uint256 max);
 
     /// @notice A scheduled upgrade takes no money; send it with the call that carries the upgrade out.
     error NotPayable();

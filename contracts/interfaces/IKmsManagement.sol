@@ -68,6 +68,9 @@ interface IKmsManagement is IKmsTypes, IPolicyLog, IGoverned {
     /// @notice Only the owner of this contract, the app or the app's owner may do this.
     error MayNotDeregister(address appId, address caller);
 
+    /// @notice Other keys are two keys: none at all would let the next ones be the first ones.
+    error KmsKeysMissing();
+
     /// @notice No node of this id is on the roster.
     error UnknownKmsNode(bytes32 nodeId);
 
@@ -88,7 +91,8 @@ interface IKmsManagement is IKmsTypes, IPolicyLog, IGoverned {
     ) external;
 
     /// @notice Publishes the identity of the KMS. Owner only. The first keys at once; other ones are a widening,
-    /// since clients trust what these keys signed.
+    /// since clients trust what these keys signed. With a delay their evidence does not wait with them: see
+    /// {setKmsQuote} and {setKmsEventlog}.
     function setKmsInfo(KmsInfo calldata info) external;
 
     /// @notice Replaces the quote of {kmsInfo}. Owner only; at once.

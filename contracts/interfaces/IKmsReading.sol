@@ -7,6 +7,9 @@ import {IKmsTypes} from "./IKmsTypes.sol";
 
 /// @title What anyone can read off a {KmsAuth}
 interface IKmsReading is IAppAuth, IKmsTypes {
+    /// @notice The app's contract answered something that is no verdict.
+    error NoVerdict(address appId);
+
     /// @notice Whether a KMS instance with this identity may hold the root key.
     /// @return isAllowed The verdict.
     /// @return reason The first rule that failed; empty when allowed.

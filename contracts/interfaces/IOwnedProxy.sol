@@ -15,7 +15,8 @@ interface IOwnedProxy {
     /// @notice Completes a transfer of the ownership once the delay is over.
     function acceptOwnership() external;
 
-    /// @notice Leaves the contract without an owner: nothing can be widened any more. Owner only; irrevocable.
+    /// @notice Leaves the contract without an owner, and drops everything that waits: nothing is widened any more.
+    /// Owner only; irrevocable.
     function renounceOwnership() external;
 
     /// @notice Replaces the implementation. Owner only. With a delay, the first call schedules it and the same call

@@ -125,7 +125,8 @@ contract QuestionGasTest is BylawTest {
     }
 
     function test_kms_about_listed_device_and_required_tcb() public {
-        _assertCheap(address(kms), strict);
+        // Not the usual case: it demands something besides its lists.
+        _assertCost(address(kms), strict, 33_500);
     }
 
     function test_app_about_listed_device() public {
@@ -141,6 +142,10 @@ contract QuestionGasTest is BylawTest {
     }
 
     function _assertCheap(address target, IManagedAppAuth about) private {
+        _assertCost(target, about, LIMIT);
+    }
+
+    function _assertCost(address target, IManagedAppAuth about, uint256 limit) private {
         IAppAuth.AppBootInfo memory boot = _bootInfo();
         boot.appId = address(about);
         bytes memory question = abi.encodeCall(IAppAuth.isAppAllowed, (boot));
@@ -152,6 +157,6 @@ contract QuestionGasTest is BylawTest {
         vm.assertTrue(success);
         vm.assertEq(answer, abi.encode(true, ""));
         emit Spent(spent);
-        vm.assertLt(spent, LIMIT);
+        vm.assertLt(spent, limit);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+import {Votes} from "@openzeppelin/contracts/governance/utils/Votes.sol";
 import {IERC5805} from "@openzeppelin/contracts/interfaces/IERC5805.sol";
 
 import {TokenVoteApp} from "../../../contracts/examples/TokenVoteApp.sol";
@@ -345,7 +346,7 @@ contract TokenVoteAppTest is ExampleTest {
     function test_quorum_is_not_known_before_the_snapshot() public {
         uint256 id = _propose(ALICE, COMPOSE, true);
         vm.expectRevert(
-            abi.encodeWithSignature("ERC5805FutureLookup(uint256,uint48)", block.number, block.number)
+            abi.encodeWithSelector(Votes.ERC5805FutureLookup.selector, block.number, block.number)
         );
         app.quorum(id);
     }

@@ -172,6 +172,10 @@ contract DstackKmsStorage is Initializable, Ownable2StepUpgradeable, UUPSUpgrade
         slot9 = implementation;
     }
 
+    function supportsInterface(bytes4 interfaceId) public view override returns (bool) {
+        return interfaceId == type(IAppAuth).interfaceId || super.supportsInterface(interfaceId);
+    }
+
     function _authorizeUpgrade(address) internal override onlyOwner {}
 }
 
@@ -195,6 +199,10 @@ contract DstackAppStorage is Initializable, Ownable2StepUpgradeable, UUPSUpgrade
         slot1byte1 = anyDevice;
         slot2[device] = true;
         slot3 = upToDate;
+    }
+
+    function supportsInterface(bytes4 interfaceId) public view override returns (bool) {
+        return interfaceId == type(IAppAuth).interfaceId || super.supportsInterface(interfaceId);
     }
 
     function _authorizeUpgrade(address) internal override onlyOwner {}
