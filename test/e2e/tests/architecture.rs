@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bylaw-attest", &["types"]),
     ("bylaw-keys", &["types"]),
     ("bylaw-chain", &["types"]),
+    ("bylaw-gov", &["types"]),
     ("bylaw-rpc", &[]),
     ("bylaw-ratls", &["types", "attest", "keys"]),
     ("bylaw-attester", &["types", "attest", "keys", "rpc"]),
@@ -30,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "bylaw-cli",
-        &["types", "attest", "chain", "keys", "ratls", "rpc"],
+        &["types", "attest", "chain", "gov", "keys", "ratls", "rpc"],
     ),
 ];
 

@@ -1,0 +1,488 @@
+//! Changes in words. A signer reads these, so they are made from the call itself and
+//! never from what somebody wrote beside it.
+
+use alloy::primitives::{Address, B256, Bytes, keccak256};
+use alloy::sol_types::{SolInterface, SolValue};
+
+use crate::abi::{AppPolicy, Calls, KmsInfo, PendingChange};
+
+/// What a call does, in one line; `None` for a call that is not one of ours.
+pub fn describe(data: &[u8]) -> Option<String> {
+    let call = Calls::CallsCalls::abi_decode(data).ok()?;
+    // What the decoder skips could mean something to somebody else.
+    if call.abi_encode() != data {
+        return None;
+    }
+    Some(match call {
+        Calls::CallsCalls::setDelay(c) => {
+            format!("set the delay to {}", duration(c.newDelay.into()))
+        }
+        Calls::CallsCalls::setGuardian(c) => match c.newGuardian {
+            Address::ZERO => "remove the guardian".to_owned(),
+            guardian => format!("make {guardian} the guardian"),
+        },
+        Calls::CallsCalls::veto(c) => format!("drop the pending change {}", c.id),
+        Calls::CallsCalls::settle(_) => "write down what has taken effect".to_owned(),
+        Calls::CallsCalls::transferOwnership(c) => match c.newOwner {
+            Address::ZERO => "withdraw the offer of ownership".to_owned(),
+            owner => format!("offer the ownership to {owner}"),
+        },
+        Calls::CallsCalls::acceptOwnership(_) => "accept the ownership".to_owned(),
+        Calls::CallsCalls::renounceOwnership(_) => "GIVE UP THE OWNERSHIP FOR GOOD".to_owned(),
+        Calls::CallsCalls::upgradeToAndCall(c) => {
+            let calling = if c.data.is_empty() {
+                String::new()
+            } else {
+                format!(", calling {}", c.data)
+            };
+            format!(
+                "replace the contract's code by that of {}{calling}",
+                c.newImplementation
+            )
+        }
+        Calls::CallsCalls::disableUpgrades(_) => {
+            "END UPGRADES OF THE CONTRACT'S CODE FOR GOOD".to_owned()
+        }
+        Calls::CallsCalls::addComposeHash(c) => format!("add version {}", c.composeHash),
+        Calls::CallsCalls::removeComposeHash(c) => format!("remove version {}", c.composeHash),
+        Calls::CallsCalls::addVersion(c) => format!(
+            "add version {}{}{}{}",
+            c.composeHash,
+            moment(" not before ", c.notBefore),
+            moment(" until ", c.expiresAt),
+            note(&c.noteUri)
+        ),
+        Calls::CallsCalls::supersede(c) => format!(
+            "add version {}{}, which retires {}{}",
+            c.newComposeHash,
+            moment(" until ", c.expiresAt),
+            c.oldComposeHash,
+            note(&c.noteUri)
+        ),
+        Calls::CallsCalls::retire(c) => format!("RETIRE VERSION {} FOR GOOD", c.composeHash),
+        Calls::CallsCalls::setVersionExpiry(c) => {
+            format!("end version {} at {}", c.composeHash, time(c.expiresAt))
+        }
+        Calls::CallsCalls::setMinVersion(c) => {
+            format!("RETIRE EVERY VERSION BEFORE {} FOR GOOD", c.number)
+        }
+        Calls::CallsCalls::freezeVersions(_) => "END THE ADDING OF VERSIONS FOR GOOD".to_owned(),
+        Calls::CallsCalls::addDevice(c) => format!("allow device {}", c.deviceId),
+        Calls::CallsCalls::removeDevice(c) => format!("remove device {}", c.deviceId),
+        Calls::CallsCalls::setPolicy(c) => format!("set the policy: {}", policy(&c.policy)),
+        Calls::CallsCalls::setAllowAnyDevice(c) => {
+            if c.allowAnyDevice {
+                "allow any device".to_owned()
+            } else {
+                "allow listed devices only".to_owned()
+            }
+        }
+        Calls::CallsCalls::setRequireTcbUpToDate(c) => {
+            if c.requireTcbUpToDate {
+                "require an up-to-date TCB".to_owned()
+            } else {
+                "accept any TCB status".to_owned()
+            }
+        }
+        Calls::CallsCalls::setAdvisoryTolerated(c) => {
+            let verb = if c.tolerated {
+                "tolerate"
+            } else {
+                "no longer tolerate"
+            };
+            format!("{verb} advisory {}", ascii(c.advisory))
+        }
+        Calls::CallsCalls::pause(_) => "pause the app".to_owned(),
+        Calls::CallsCalls::unpause(_) => "resume the app".to_owned(),
+        Calls::CallsCalls::setKmsInfo(c) => {
+            format!("publish the KMS's root key {}", c.info.k256Pubkey)
+        }
+        Calls::CallsCalls::setGatewayAppId(c) => format!("make {:?} the gateway", c.appId),
+        Calls::CallsCalls::setAppImplementation(c) => {
+            format!("give new apps the code of {}", c.implementation)
+        }
+        Calls::CallsCalls::registerApp(c) => format!("register app {}", c.appId),
+        Calls::CallsCalls::deregisterApp(c) => format!("deregister app {}", c.appId),
+        Calls::CallsCalls::pauseApp(c) => format!("pause app {}", c.appId),
+        Calls::CallsCalls::unpauseApp(c) => format!("resume app {}", c.appId),
+        Calls::CallsCalls::addKmsAggregatedMr(c) => format!("allow KMS build {}", c.mrAggregated),
+        Calls::CallsCalls::removeKmsAggregatedMr(c) => {
+            format!("remove KMS build {}", c.mrAggregated)
+        }
+        Calls::CallsCalls::addKmsDevice(c) => format!("allow the KMS on device {}", c.deviceId),
+        Calls::CallsCalls::removeKmsDevice(c) => format!("remove KMS device {}", c.deviceId),
+        Calls::CallsCalls::addOsImageHash(c) => format!("trust OS image {}", c.osImageHash),
+        Calls::CallsCalls::removeOsImageHash(c) => {
+            format!("no longer trust OS image {}", c.osImageHash)
+        }
+        Calls::CallsCalls::setKmsNode(c) => format!("list KMS node {:?}", c.node.endpoint),
+        Calls::CallsCalls::removeKmsNode(c) => format!("take KMS node {} off the list", c.nodeId),
+    })
+}
+
+/// A pending change: its title, what more there is to say, and the compose hash it adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingText {
+    /// One line.
+    pub title: String,
+    /// More, possibly nothing.
+    pub detail: String,
+    /// The version it adds.
+    pub compose_hash: Option<B256>,
+}
+
+/// A pending change in words.
+pub fn pending(change: &PendingChange) -> PendingText {
+    let value = change.value;
+    let address = Address::from_word(value);
+    let mut compose_hash = None;
+    let mut detail = value.to_string();
+    let title = match label(change.policy) {
+        Some("compose-hash") => {
+            compose_hash = Some(value);
+            let superseded = B256::abi_decode(&change.data).unwrap_or_default();
+            if !superseded.is_zero() {
+                detail = format!("{value}, retiring {superseded}");
+            }
+            "a version may run"
+        }
+        Some("device") => "a device is allowed",
+        Some("policy") => {
+            detail = unpack(value).map_or_else(|| value.to_string(), |p| policy(&p));
+            "a looser policy"
+        }
+        Some("advisory") => {
+            detail = ascii(value);
+            "an advisory is tolerated"
+        }
+        Some("unpaused") => {
+            detail = String::new();
+            "the app resumes"
+        }
+        Some("delay") => {
+            detail = duration(
+                value
+                    .0
+                    .last_chunk::<4>()
+                    .map_or(0, |b| u32::from_be_bytes(*b).into()),
+            );
+            "a shorter delay"
+        }
+        Some("guardian") => {
+            detail = if address.is_zero() {
+                "nobody".to_owned()
+            } else {
+                address.to_string()
+            };
+            "another guardian"
+        }
+        Some("owner") => {
+            detail = address.to_string();
+            "another owner, who must accept"
+        }
+        Some("implementation-upgrade") => {
+            let call = <(B256, Bytes)>::abi_decode_params(&change.data).map(|(_, call)| call);
+            let call = call.unwrap_or_default();
+            detail = if call.is_empty() {
+                address.to_string()
+            } else {
+                format!("{address}, calling {call}")
+            };
+            "other code, to be carried out by the owner"
+        }
+        Some("os-image") => "an OS image is trusted",
+        Some("kms-aggregated-mr") => "a KMS build is allowed",
+        Some("kms-device") => "the KMS may run on a device",
+        Some("app-implementation") => {
+            detail = address.to_string();
+            "other code for new apps"
+        }
+        Some("registered-app") => {
+            detail = address.to_string();
+            "a deregistered app is registered again"
+        }
+        Some("app-unpaused") => {
+            detail = address.to_string();
+            "an app resumes"
+        }
+        Some("gateway-app-id") => {
+            detail = String::from_utf8_lossy(&change.data).into_owned();
+            "another gateway"
+        }
+        Some("kms-info") => {
+            if let Ok(info) = KmsInfo::abi_decode(&change.data) {
+                detail = info.k256Pubkey.to_string();
+            }
+            "other root keys of the KMS"
+        }
+        _ => "a change of a kind this program does not know",
+    };
+    PendingText {
+        title: title.to_owned(),
+        detail,
+        compose_hash,
+    }
+}
+
+/// The label whose Keccak-256 names a rule on chain.
+pub fn label(policy: B256) -> Option<&'static str> {
+    const LABELS: [&str; 28] = [
+        "implementation-upgrade",
+        "upgrades-disabled",
+        "delay",
+        "guardian",
+        "owner",
+        "app-implementation",
+        "kms-info",
+        "gateway-app-id",
+        "registered-app",
+        "app-paused",
+        "app-unpaused",
+        "kms-aggregated-mr",
+        "kms-device",
+        "os-image",
+        "kms-node",
+        "kms-evidence",
+        "device",
+        "compose-hash",
+        "retired",
+        "min-version",
+        "version-expiry",
+        "versions-frozen",
+        "policy",
+        "advisory",
+        "allow-any-device",
+        "require-tcb-up-to-date",
+        "paused",
+        "unpaused",
+    ];
+    LABELS.into_iter().find(|label| keccak256(label) == policy)
+}
+
+/// Names of [`AppPolicy::teeVariants`]'s bits, from the lowest.
+pub const TEE_VARIANTS: [&str; 5] = [
+    "tdx",
+    "gcp-tdx",
+    "nitro-enclave",
+    "sev-snp",
+    "aws-nitro-tpm",
+];
+
+/// Names of [`AppPolicy::tcbStatuses`]'s bits, from the lowest.
+pub const TCB_STATUSES: [&str; 10] = [
+    "UpToDate",
+    "SWHardeningNeeded",
+    "ConfigurationNeeded",
+    "ConfigurationAndSWHardeningNeeded",
+    "OutOfDate",
+    "OutOfDateConfigurationNeeded",
+    "TDRelaunchAdvised",
+    "TDRelaunchAdvisedConfigurationNeeded",
+    "NotReported",
+    "unknown",
+];
+
+/// A policy as rules and values, for tables.
+pub fn policy_lines(policy: &AppPolicy) -> Vec<(&'static str, String)> {
+    let names = |all: bool, bits: u64, names: &[&str]| {
+        if all {
+            return "any".to_owned();
+        }
+        let set: Vec<&str> = names
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| bits >> bit & 1 == 1)
+            .map(|(_, name)| *name)
+            .collect();
+        if set.is_empty() {
+            "none".to_owned()
+        } else {
+            set.join(", ")
+        }
+    };
+    let devices = if policy.allowAnyDevice {
+        "any"
+    } else {
+        "those listed"
+    };
+    let advisories = if policy.anyAdvisory {
+        "any"
+    } else {
+        "those tolerated"
+    };
+    let age = match policy.maxStateAge {
+        0 => "as the KMS is configured".to_owned(),
+        seconds => format!("at most {}", duration(seconds.into())),
+    };
+    let grace = match policy.tcbGracePeriod {
+        0 => "none".to_owned(),
+        seconds => duration(seconds.into()),
+    };
+    vec![
+        ("devices", devices.to_owned()),
+        (
+            "TEE variants",
+            names(
+                policy.teeVariants == u8::MAX,
+                policy.teeVariants.into(),
+                &TEE_VARIANTS,
+            ),
+        ),
+        (
+            "TCB statuses",
+            names(
+                policy.tcbStatuses == u16::MAX,
+                policy.tcbStatuses.into(),
+                &TCB_STATUSES,
+            ),
+        ),
+        ("grace for an outdated TCB", grace),
+        ("advisories", advisories.to_owned()),
+        ("age of the chain state", age),
+        (
+            "GPU attestation",
+            if policy.requireGpu {
+                "required"
+            } else {
+                "not required"
+            }
+            .to_owned(),
+        ),
+    ]
+}
+
+fn policy(policy: &AppPolicy) -> String {
+    let lines = policy_lines(policy).into_iter();
+    lines
+        .map(|(rule, value)| format!("{rule}: {value}"))
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// The inverse of the contract's `AppPolicies.pack`.
+fn unpack(word: B256) -> Option<AppPolicy> {
+    let bytes = word.0;
+    // From the lowest byte: any device, variants, statuses (2), grace (4), advisory, age (4), GPU.
+    let byte = |position: usize| bytes.get(31 - position).copied();
+    let number = |position: usize, length: usize| {
+        (0..length).try_fold(0u32, |sum, index| {
+            Some(sum | u32::from(byte(position + index)?) << (8 * index))
+        })
+    };
+    Some(AppPolicy {
+        allowAnyDevice: byte(0)? != 0,
+        teeVariants: byte(1)?,
+        tcbStatuses: u16::try_from(number(2, 2)?).ok()?,
+        tcbGracePeriod: number(4, 4)?,
+        anyAdvisory: byte(8)? != 0,
+        maxStateAge: number(9, 4)?,
+        requireGpu: byte(13)? != 0,
+    })
+}
+
+/// An advisory's id, kept as ASCII from the left.
+pub(crate) fn ascii(word: B256) -> String {
+    let text: Vec<u8> = word.0.into_iter().take_while(|byte| *byte != 0).collect();
+    match String::from_utf8(text) {
+        Ok(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()) => text,
+        _ => word.to_string(),
+    }
+}
+
+fn note(uri: &str) -> String {
+    if uri.is_empty() {
+        String::new()
+    } else {
+        format!(", see {uri:?}")
+    }
+}
+
+fn moment(word: &str, unix: u64) -> String {
+    if unix == 0 {
+        String::new()
+    } else {
+        format!("{word}{}", time(unix))
+    }
+}
+
+/// A time for people and, beside it, as the contract keeps it.
+pub fn time(unix: u64) -> String {
+    let at = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(unix));
+    // Dates after the year 9999 have no such form.
+    match at.filter(|_| unix < 253_402_300_800) {
+        Some(at) => format!("{} ({unix})", humantime::format_rfc3339_seconds(at)),
+        None => unix.to_string(),
+    }
+}
+
+/// A number of seconds for people.
+pub fn duration(seconds: u64) -> String {
+    if seconds == 0 {
+        return "none".to_owned();
+    }
+    humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::sol_types::SolCall;
+
+    use super::*;
+
+    #[test]
+    fn calls_are_described_by_what_they_do() {
+        let hash = B256::repeat_byte(7);
+        let call = Calls::supersedeCall {
+            oldComposeHash: B256::repeat_byte(6),
+            newComposeHash: hash,
+            expiresAt: 1_700_000_000,
+            noteUri: "ipfs://x\u{202e}".to_owned(),
+        };
+        let text = describe(&call.abi_encode()).unwrap();
+        assert!(text.contains(&hash.to_string()), "{text}");
+        assert!(text.contains("2023-11-14T22:13:20Z (1700000000)"), "{text}");
+        assert!(
+            text.contains("\\u{202e}"),
+            "hostile text is escaped: {text}"
+        );
+        assert_eq!(describe(&[1, 2, 3, 4]), None);
+        assert_eq!(describe(&[]), None);
+        // Bytes after the arguments would hide something from whoever reads the text.
+        let mut longer = Calls::pauseCall {}.abi_encode();
+        longer.push(0);
+        assert_eq!(describe(&longer), None);
+    }
+
+    #[test]
+    fn a_packed_policy_is_read_as_the_contract_packs_it() {
+        let policy = AppPolicy {
+            allowAnyDevice: true,
+            teeVariants: 9,
+            tcbStatuses: 0x0103,
+            tcbGracePeriod: 0x0102_0304,
+            anyAdvisory: false,
+            maxStateAge: 600,
+            requireGpu: true,
+        };
+        let mut word = [0; 32];
+        word[31] = 1;
+        word[30] = 9;
+        word[28..30].copy_from_slice(&[0x01, 0x03]);
+        word[24..28].copy_from_slice(&[1, 2, 3, 4]);
+        word[19..23].copy_from_slice(&600u32.to_be_bytes());
+        word[18] = 1;
+        assert_eq!(unpack(B256::from(word)), Some(policy));
+    }
+
+    #[test]
+    fn advisories_are_text_only_when_they_look_like_it() {
+        let mut word = [0; 32];
+        word[..14].copy_from_slice(b"INTEL-SA-00828");
+        assert_eq!(ascii(B256::from(word)), "INTEL-SA-00828");
+        assert_eq!(
+            ascii(B256::repeat_byte(0xff)),
+            B256::repeat_byte(0xff).to_string()
+        );
+        assert_eq!(ascii(B256::ZERO), B256::ZERO.to_string());
+    }
+}
