@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bylaw_attest::{Appraisal, AppraisalError, Attestation, Expect, IdentifyError, Mode};
 use bylaw_chain::{Allowance, Decision, Denial, Doubt};
-use bylaw_types::BootInfo;
+use bylaw_types::{BootInfo, PlatformFacts};
 
 use crate::kms::Kms;
 use crate::log::{DecidedAt, Entry, Kind, LogError};
@@ -110,8 +110,11 @@ impl Kms {
         subject: Subject,
     ) -> Result<Grant, Refusal> {
         let decision = match subject {
-            Subject::App => self.policy.decide_app(identified.0).await?,
-            Subject::Kms => self.policy.decide_kms(identified.0).await?,
+            Subject::App => {
+                let Identified { boot_info, facts } = identified;
+                self.policy.decide_app(boot_info, facts).await?
+            }
+            Subject::Kms => self.policy.decide_kms(identified.boot_info).await?,
         };
         match decision {
             Decision::Allow(allowance) => Ok(Grant { allowance }),
@@ -140,14 +143,20 @@ impl Kms {
 
 /// The identity that verified evidence establishes.
 #[derive(Debug)]
-pub(crate) struct Identified(BootInfo);
+pub(crate) struct Identified {
+    boot_info: BootInfo,
+    facts: PlatformFacts,
+}
 
 pub(crate) fn identify_as(
     appraisal: &Appraisal,
     mode: Mode,
     vm_config: Option<&str>,
 ) -> Result<Identified, Refusal> {
-    Ok(Identified(appraisal.identify(mode, vm_config)?))
+    Ok(Identified {
+        boot_info: appraisal.identify(mode, vm_config)?,
+        facts: appraisal.facts(),
+    })
 }
 
 fn identify(appraisal: &Appraisal, request: &Request) -> Result<Identified, Refusal> {

@@ -2,8 +2,9 @@
 
 use bylaw_types::{
     AppId, BootInfo, ComposeHash, DeviceId, InstanceId, MrAggregated, MrSystem, ParseIdError,
-    Register, ReportData, Sha256Digest, TcbStatus, TeeVariant, TrustAnchorSet,
+    PlatformFacts, Register, ReportData, Sha256Digest, TcbStatus, TeeVariant, TrustAnchorSet,
 };
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::AppInfo;
@@ -31,6 +32,7 @@ pub struct Appraisal {
     pub(crate) tee_variant: TeeVariant,
     pub(crate) tcb_status: TcbStatus,
     pub(crate) advisory_ids: Vec<String>,
+    pub(crate) tcb_outdated_since: Option<u64>,
     pub(crate) device_id: DeviceId,
     pub(crate) report: TdReport,
     pub(crate) event_log: Vec<TdxEvent>,
@@ -168,6 +170,31 @@ impl Appraisal {
             init_script_hashes: Some(self.init_script_hashes()?),
             key_provider_info,
         })
+    }
+
+    /// What policies may ask beyond the identity.
+    ///
+    /// The GPUs count as attested when the measured system, before it handed over to the
+    /// app, recorded a `gpu-attestation` event: at least one NVIDIA device with
+    /// confidential computing on and development tools off.
+    pub fn facts(&self) -> PlatformFacts {
+        #[derive(Deserialize)]
+        struct GpuAttestation {
+            provider: String,
+            devices: u32,
+            cc_mode: String,
+            devtools: bool,
+        }
+        let gpu_attested = self
+            .field("gpu-attestation")
+            .and_then(|payload| serde_json::from_slice::<GpuAttestation>(payload).ok())
+            .is_some_and(|gpu| {
+                gpu.provider == "nvidia" && gpu.devices > 0 && gpu.cc_mode == "on" && !gpu.devtools
+            });
+        PlatformFacts {
+            tcb_outdated_since: self.tcb_outdated_since,
+            gpu_attested,
+        }
     }
 
     fn field(&self, name: &str) -> Option<&[u8]> {

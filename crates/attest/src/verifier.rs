@@ -130,6 +130,7 @@ impl Verifier {
             tee_variant: TeeVariant::Tdx,
             tcb_status: td.tcb_status,
             advisory_ids: td.advisory_ids,
+            tcb_outdated_since: td.tcb_outdated_since,
             device_id: td.device_id,
             report: td.report,
             event_log: event_log.clone(),

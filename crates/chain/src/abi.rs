@@ -8,7 +8,8 @@
 
 use alloy::primitives::{Address, B256};
 use alloy::sol;
-use bylaw_types::BootInfo;
+use alloy::sol_types::SolCall;
+use bylaw_types::{BootInfo, PlatformFacts, TeeVariant};
 
 sol! {
     #[derive(Debug)]
@@ -24,6 +25,21 @@ sol! {
         string[] advisoryIds;
     }
 
+    #[derive(Debug)]
+    struct Facts {
+        uint64 time;
+        uint8 teeVariant;
+        uint64 tcbOutdatedSince;
+        bool gpuAttested;
+    }
+
+    #[derive(Debug)]
+    struct RuleVerdict {
+        string rule;
+        bool passed;
+        string reason;
+    }
+
     #[sol(rpc)]
     interface IKms {
         event AppDeployedViaFactory(address indexed appId, address indexed deployer);
@@ -31,6 +47,10 @@ sol! {
         function initialize(address owner, address appImplementation) external;
         function isAppAllowed(AppBootInfo calldata info) external view returns (bool isAllowed, string memory reason);
         function isKmsAllowed(AppBootInfo calldata info) external view returns (bool isAllowed, string memory reason);
+        function supportsInterface(bytes4 interfaceId) external view returns (bool);
+        function decide(AppBootInfo calldata info, Facts calldata facts, uint64 time) external view returns (bool isAllowed, string memory reason);
+        function explain(AppBootInfo calldata info, Facts calldata facts, uint64 time) external view returns (RuleVerdict[] memory);
+        function explainKms(AppBootInfo calldata info, uint64 time) external view returns (RuleVerdict[] memory);
         function gatewayAppId() external view returns (string memory);
         function registeredApps(address app) external view returns (bool);
         function allowedOsImages(bytes32 hash) external view returns (bool);
@@ -81,5 +101,35 @@ impl From<&BootInfo> for AppBootInfo {
             tcbStatus: info.tcb_status.as_str().to_owned(),
             advisoryIds: info.advisory_ids.clone(),
         }
+    }
+}
+
+/// ERC-165 id of contracts that can be asked about [`Facts`]: the XOR of `decide` and `explain`.
+pub(crate) fn policy_interface() -> alloy::primitives::FixedBytes<4> {
+    let decide = u32::from_be_bytes(IKms::decideCall::SELECTOR);
+    let explain = u32::from_be_bytes(IKms::explainCall::SELECTOR);
+    (decide ^ explain).to_be_bytes().into()
+}
+
+impl Facts {
+    /// What is known of this VM at `time` (Unix seconds, this machine's clock).
+    pub(crate) fn new(info: &BootInfo, facts: &PlatformFacts, time: u64) -> Self {
+        Self {
+            time,
+            teeVariant: variant_bit(info.tee_variant),
+            tcbOutdatedSince: facts.tcb_outdated_since.unwrap_or_default(),
+            gpuAttested: facts.gpu_attested,
+        }
+    }
+}
+
+/// The bit of `TeeVariants` in the contracts.
+fn variant_bit(variant: TeeVariant) -> u8 {
+    match variant {
+        TeeVariant::Tdx => 1 << 0,
+        TeeVariant::GcpTdx => 1 << 1,
+        TeeVariant::NitroEnclave => 1 << 2,
+        TeeVariant::SevSnp => 1 << 3,
+        TeeVariant::AwsNitroTpm => 1 << 4,
     }
 }

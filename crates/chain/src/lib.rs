@@ -14,11 +14,12 @@ mod rpc_policy;
 mod settings;
 
 use async_trait::async_trait;
-use bylaw_types::{AppId, BootInfo, ChainId, ContractAddress};
+use bylaw_types::{AppId, BootInfo, ChainId, ContractAddress, PlatformFacts};
 pub use decision::{Allowance, Block, Decision, Denial};
 pub use doubt::Doubt;
+pub use quorum::http_client;
 pub use rpc_policy::{Finality, RpcConfig, RpcPolicy};
-pub use settings::{AppSettings, KmsInfo, KmsSettings};
+pub use settings::{AppSettings, Explanation, KmsInfo, KmsSettings, RuleVerdict};
 
 /// Where the policy comes from.
 #[async_trait]
@@ -29,11 +30,16 @@ pub trait PolicySource: std::fmt::Debug + Send + Sync {
     /// Address of `KmsAuth`.
     fn kms_auth(&self) -> ContractAddress;
 
-    /// May this app run and have its keys?
+    /// May this app run and have its keys? A contract that speaks only dstack's
+    /// interface is asked without the facts.
     ///
     /// # Errors
     /// [`Doubt`]: neither yes nor no.
-    async fn decide_app(&self, boot_info: BootInfo) -> Result<Decision, Doubt>;
+    async fn decide_app(
+        &self,
+        boot_info: BootInfo,
+        facts: PlatformFacts,
+    ) -> Result<Decision, Doubt>;
 
     /// May this KMS serve, or have the root keys?
     ///
@@ -52,6 +58,17 @@ pub trait PolicySource: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Doubt`].
     async fn app_settings(&self, boot_info: &BootInfo) -> Result<AppSettings, Doubt>;
+
+    /// Every rule with its verdict on this app. For contracts that speak only dstack's
+    /// interface the rules are read off their lists.
+    ///
+    /// # Errors
+    /// [`Doubt`].
+    async fn explain_app(
+        &self,
+        boot_info: &BootInfo,
+        facts: &PlatformFacts,
+    ) -> Result<Explanation, Doubt>;
 
     /// Whether an app is registered.
     ///

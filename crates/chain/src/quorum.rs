@@ -39,6 +39,8 @@ pub(crate) struct Quorum {
 pub(crate) struct Head {
     pub(crate) block: Block,
     agreeing: Vec<usize>,
+    /// How many of them must answer the same.
+    needed: usize,
 }
 
 /// What a call answered, where enough endpoints say the same.
@@ -114,6 +116,7 @@ impl Quorum {
                 .or_insert_with(|| Head {
                     block,
                     agreeing: vec![],
+                    needed: self.needed,
                 })
                 .agreeing
                 .push(position);
@@ -127,6 +130,25 @@ impl Quorum {
                 needed: self.needed,
             }),
         }
+    }
+
+    /// The newest block of every endpoint that answers, each for itself: endpoints hear of
+    /// blocks at different times.
+    pub(crate) async fn newest(&self) -> Result<Vec<Head>, Doubt> {
+        let blocks = self
+            .ask_all(|endpoint| endpoint.block(BlockNumberOrTag::Latest))
+            .await?;
+        let head = |(position, block)| Head {
+            block,
+            agreeing: vec![position],
+            needed: 1,
+        };
+        Ok(blocks.into_iter().map(head).collect())
+    }
+
+    /// How many endpoints must say the same.
+    pub(crate) fn needed(&self) -> usize {
+        self.needed
     }
 
     /// Calls `to` at exactly `head`, on every endpoint that agrees on it.
@@ -152,17 +174,17 @@ impl Quorum {
         let answering = counts.values().sum();
         let best = counts.into_iter().max_by_key(|(_, count)| *count);
         match (best, first_failure) {
-            (Some((answer, count)), _) if count >= self.needed => Ok(answer),
-            (None, Some(first)) if self.needed == 1 => Err(first),
-            (_, Some(first)) if answering < self.needed => Err(Doubt::TooFew {
+            (Some((answer, count)), _) if count >= head.needed => Ok(answer),
+            (None, Some(first)) if head.needed == 1 => Err(first),
+            (_, Some(first)) if answering < head.needed => Err(Doubt::TooFew {
                 answering,
-                needed: self.needed,
+                needed: head.needed,
                 first: Box::new(first),
             }),
             (best, _) => Err(Doubt::Disagreement {
                 what: format!("what 0x{} says", hex_of(to)),
                 agreeing: best.map_or(0, |(_, count)| count),
-                needed: self.needed,
+                needed: head.needed,
             }),
         }
     }
@@ -314,7 +336,11 @@ pub(crate) fn redact(url: &str) -> String {
     format!("{scheme}://{host}")
 }
 
-pub(crate) fn http_client(timeout: Duration) -> Result<reqwest::Client, Doubt> {
+/// A client for JSON-RPC endpoints: WebPKI roots, ring.
+///
+/// # Errors
+/// [`Doubt::Configuration`] when TLS cannot be set up.
+pub fn http_client(timeout: Duration) -> Result<reqwest::Client, Doubt> {
     let failed = |reason: String| Doubt::Configuration {
         url: "TLS".to_owned(),
         reason,

@@ -8,12 +8,13 @@ use alloy::primitives::{Address, Bytes};
 use alloy::sol_types::SolCall;
 use async_trait::async_trait;
 use bylaw_types::clock::Clock;
-use bylaw_types::{AppId, BootInfo, ChainId, ContractAddress};
+use bylaw_types::{AppId, BootInfo, ChainId, ContractAddress, PlatformFacts};
+use futures::future::join_all;
 use tokio::sync::Mutex;
 
-use crate::abi::{AppBootInfo, IApp, IKms};
+use crate::abi::{AppBootInfo, Facts, IApp, IKms, policy_interface};
 use crate::quorum::{Answer, Head, Quorum};
-use crate::settings::{AppRules, AppSettings, KmsInfo, KmsSettings};
+use crate::settings::{AppRules, AppSettings, Explanation, KmsInfo, KmsSettings, RuleVerdict};
 use crate::{Allowance, Block, Decision, Denial, Doubt, PolicySource};
 
 /// Which block decisions are made at.
@@ -48,6 +49,8 @@ pub struct RpcConfig {
 pub(crate) const HEAD_FOR: Duration = Duration::from_millis(500);
 /// Blocks are dated by their proposers; clocks differ a little.
 const MAX_AHEAD_SECONDS: u64 = 60;
+/// Facts state the time in steps of this many seconds, rounded up: older is stricter.
+const ASKED_EVERY: u64 = 2;
 /// Most answers kept for one block.
 const MAX_ANSWERS: usize = 4096;
 
@@ -59,6 +62,15 @@ pub struct RpcPolicy {
     clock: Clock,
     /// Answers at one block never change, so they are kept as long as the block is.
     current: Mutex<Option<Arc<Current>>>,
+    /// The same for the newest blocks that the endpoints know, which need not be one.
+    newest: Mutex<Vec<Arc<Current>>>,
+}
+
+/// What `KmsAuth` is asked.
+#[derive(Debug)]
+enum Question {
+    App(Facts),
+    Kms,
 }
 
 #[derive(Debug)]
@@ -86,6 +98,7 @@ impl RpcPolicy {
             config,
             clock,
             current: Mutex::new(None),
+            newest: Mutex::default(),
         })
     }
 
@@ -112,6 +125,35 @@ impl RpcPolicy {
         });
         *slot = Some(Arc::clone(&current));
         Ok(current)
+    }
+
+    /// The newest blocks, at most [`HEAD_FOR`] old; one for each that an endpoint holds
+    /// to be the newest.
+    async fn newest(&self) -> Result<Vec<Arc<Current>>, Doubt> {
+        let mut slot = self.newest.lock().await;
+        if slot
+            .first()
+            .is_some_and(|known| known.fetched.elapsed() < HEAD_FOR)
+        {
+            return Ok(slot.clone());
+        }
+        let heads = self.quorum.newest().await?;
+        let fetched = Instant::now();
+        let mut newest = Vec::with_capacity(heads.len());
+        for head in heads {
+            let known = slot.iter().find(|known| known.head.block == head.block);
+            let answers = match known {
+                Some(known) => std::mem::take(&mut *known.answers.lock().await),
+                None => HashMap::new(),
+            };
+            newest.push(Arc::new(Current {
+                head,
+                fetched,
+                answers: Mutex::new(answers),
+            }));
+        }
+        slot.clone_from(&newest);
+        Ok(newest)
     }
 
     fn check_age(&self, block: &Block) -> Result<(), Doubt> {
@@ -172,31 +214,106 @@ impl RpcPolicy {
         }
     }
 
-    async fn decide(
-        &self,
-        boot_info: BootInfo,
-        ask: impl AsyncFnOnce(&Current, AppBootInfo) -> Result<(bool, String), Doubt>,
-    ) -> Result<Decision, Doubt> {
-        let at = self.current().await?;
-        let (is_allowed, reason) = ask(&at, AppBootInfo::from(&boot_info)).await?;
-        let block = at.head.block;
+    /// Yes only when the contract says yes at the final block, and enough endpoints say so
+    /// at the newest block they know: what widens access counts once it is final, what
+    /// narrows it counts at once.
+    async fn decide(&self, boot_info: BootInfo, question: Question) -> Result<Decision, Doubt> {
+        let settled = self.current().await?;
+        let (is_allowed, reason) = self.ask(&settled, &boot_info, &question).await?;
         if !is_allowed {
-            let kms_auth = self.config.kms_auth;
-            return Ok(Decision::Deny(Denial {
-                reason,
-                kms_auth,
-                boot_info,
-                block,
-            }));
+            return Ok(self.deny(reason, boot_info, settled.head.block));
+        }
+        if let Some((reason, block)) = self.refused_lately(&boot_info, &question).await? {
+            return Ok(self.deny(reason, boot_info, block));
         }
         let gateway_app_id = self
-            .call(&at, self.kms(), IKms::gatewayAppIdCall {})
+            .call(&settled, self.kms(), IKms::gatewayAppIdCall {})
             .await?;
         Ok(Decision::Allow(Allowance {
             boot_info,
-            block,
+            block: settled.head.block,
             gateway_app_id,
         }))
+    }
+
+    fn deny(&self, reason: String, boot_info: BootInfo, block: Block) -> Decision {
+        Decision::Deny(Denial {
+            reason,
+            kms_auth: self.config.kms_auth,
+            boot_info,
+            block,
+        })
+    }
+
+    /// The refusal at the newest blocks, unless enough endpoints still say yes there.
+    async fn refused_lately(
+        &self,
+        boot_info: &BootInfo,
+        question: &Question,
+    ) -> Result<Option<(String, Block)>, Doubt> {
+        let newest = self.newest().await?;
+        let asked = newest.iter().map(|at| self.ask(at, boot_info, question));
+        let answers = join_all(asked).await;
+        let agreeing = answers
+            .iter()
+            .filter(|answer| matches!(answer, Ok((true, _))))
+            .count();
+        let needed = self.quorum.needed();
+        if agreeing >= needed {
+            return Ok(None);
+        }
+        let mut doubt = Doubt::Disagreement {
+            what: "the newest block".to_owned(),
+            agreeing,
+            needed,
+        };
+        for (at, answer) in newest.iter().zip(answers) {
+            match answer {
+                Ok((false, reason)) => return Ok(Some((reason, at.head.block))),
+                Ok((true, _)) => {}
+                Err(error) => doubt = error,
+            }
+        }
+        Err(doubt)
+    }
+
+    async fn ask(
+        &self,
+        at: &Current,
+        boot_info: &BootInfo,
+        question: &Question,
+    ) -> Result<(bool, String), Doubt> {
+        let info = AppBootInfo::from(boot_info);
+        match question {
+            Question::Kms => {
+                let call = IKms::isKmsAllowedCall { info };
+                let said = self.call(at, self.kms(), call).await?;
+                Ok((said.isAllowed, said.reason))
+            }
+            Question::App(facts) if self.knows_facts(at).await? => {
+                let (facts, time) = (facts.clone(), 0);
+                let call = IKms::decideCall { info, facts, time };
+                let said = self.call(at, self.kms(), call).await?;
+                Ok((said.isAllowed, said.reason))
+            }
+            Question::App(_) => {
+                let call = IKms::isAppAllowedCall { info };
+                let said = self.call(at, self.kms(), call).await?;
+                Ok((said.isAllowed, said.reason))
+            }
+        }
+    }
+
+    /// Whether `KmsAuth` can be asked about facts.
+    async fn knows_facts(&self, at: &Current) -> Result<bool, Doubt> {
+        let question = IKms::supportsInterfaceCall {
+            interfaceId: policy_interface(),
+        };
+        match self.call(at, self.kms(), question).await {
+            Ok(answer) => Ok(answer),
+            Err(Doubt::Reverted(_) | Doubt::MalformedAnswer { .. }) => Ok(false),
+            Err(doubt) => Err(doubt),
+        }
     }
 }
 
@@ -210,24 +327,20 @@ impl PolicySource for RpcPolicy {
         self.config.kms_auth
     }
 
-    async fn decide_app(&self, boot_info: BootInfo) -> Result<Decision, Doubt> {
-        self.decide(boot_info, async |at, info| {
-            let said = self
-                .call(at, self.kms(), IKms::isAppAllowedCall { info })
-                .await?;
-            Ok((said.isAllowed, said.reason))
-        })
-        .await
+    async fn decide_app(
+        &self,
+        boot_info: BootInfo,
+        facts: PlatformFacts,
+    ) -> Result<Decision, Doubt> {
+        // One time for the whole decision, in steps: the same question has the same answer
+        // at one block, and is asked once.
+        let time = self.clock.now_unix().next_multiple_of(ASKED_EVERY);
+        let facts = Facts::new(&boot_info, &facts, time);
+        self.decide(boot_info, Question::App(facts)).await
     }
 
     async fn decide_kms(&self, boot_info: BootInfo) -> Result<Decision, Doubt> {
-        self.decide(boot_info, async |at, info| {
-            let said = self
-                .call(at, self.kms(), IKms::isKmsAllowedCall { info })
-                .await?;
-            Ok((said.isAllowed, said.reason))
-        })
-        .await
+        self.decide(boot_info, Question::Kms).await
     }
 
     async fn kms_settings(&self) -> Result<KmsSettings, Doubt> {
@@ -273,6 +386,30 @@ impl PolicySource for RpcPolicy {
             deployed,
             rules,
         })
+    }
+
+    async fn explain_app(
+        &self,
+        boot_info: &BootInfo,
+        facts: &PlatformFacts,
+    ) -> Result<Explanation, Doubt> {
+        let at = self.current().await?;
+        let block = at.head.block;
+        if !self.knows_facts(&at).await? {
+            let rules = self.app_settings(boot_info).await?.judge(boot_info);
+            return Ok(Explanation { block, rules });
+        }
+        let call = IKms::explainCall {
+            info: AppBootInfo::from(boot_info),
+            facts: Facts::new(boot_info, facts, self.clock.now_unix()),
+            time: 0,
+        };
+        let rules = self.call(&at, self.kms(), call).await?;
+        let rules = rules
+            .iter()
+            .map(|verdict| RuleVerdict::new(&verdict.rule, verdict.passed, &verdict.reason))
+            .collect();
+        Ok(Explanation { block, rules })
     }
 
     async fn is_registered(&self, app_id: &AppId) -> Result<(bool, Block), Doubt> {

@@ -1,6 +1,6 @@
 //! What the contracts say, rule by rule.
 
-use bylaw_types::ContractAddress;
+use bylaw_types::{BootInfo, ContractAddress, TcbStatus};
 use serde::Serialize;
 
 use crate::Block;
@@ -42,6 +42,78 @@ pub struct AppSettings {
     pub deployed: bool,
     /// The app's own rules; `None` for a custom contract without them.
     pub rules: Option<AppRules>,
+}
+
+/// One rule of the contracts and what it says of one VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleVerdict {
+    /// Its name.
+    pub rule: String,
+    /// The verdict.
+    pub passed: bool,
+    /// Why it failed; empty when it passed.
+    pub reason: String,
+}
+
+impl RuleVerdict {
+    pub(crate) fn new(rule: &str, passed: bool, reason: &str) -> Self {
+        Self {
+            rule: rule.to_owned(),
+            passed,
+            reason: if passed {
+                String::new()
+            } else {
+                reason.to_owned()
+            },
+        }
+    }
+}
+
+/// Every rule, in the order the contracts look at them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// As of when.
+    pub block: Block,
+    /// The rules.
+    pub rules: Vec<RuleVerdict>,
+}
+
+impl AppSettings {
+    /// dstack's rules applied to `boot_info`, with the reasons of its contracts. A
+    /// custom app contract shows no rules: whether it allows is asked for itself.
+    pub(crate) fn judge(&self, boot_info: &BootInfo) -> Vec<RuleVerdict> {
+        let rule = RuleVerdict::new;
+        let mut rules = vec![
+            rule("registered", self.registered, "App not registered"),
+            rule("OS image", self.os_image_allowed, "OS image is not allowed"),
+            rule(
+                "app contract exists",
+                self.deployed,
+                "App not deployed or invalid address",
+            ),
+        ];
+        if let Some(app) = &self.rules {
+            let up_to_date = boot_info.tcb_status == TcbStatus::UpToDate;
+            rules.extend([
+                rule(
+                    "TCB status",
+                    !app.require_tcb_up_to_date || up_to_date,
+                    "TCB status is not up to date",
+                ),
+                rule(
+                    "compose hash",
+                    app.compose_allowed,
+                    "Compose hash not allowed",
+                ),
+                rule(
+                    "device",
+                    app.allow_any_device || app.device_allowed,
+                    "Device not allowed",
+                ),
+            ]);
+        }
+        rules
+    }
 }
 
 /// Rules of an `AppAuth`.

@@ -14,7 +14,8 @@ use alloy::primitives::Address;
 use bylaw_chain::{Decision, Doubt, Finality, KmsSettings, PolicySource, RpcPolicy};
 use bylaw_types::clock::Clock;
 use bylaw_types::{
-    AppId, BootInfo, ChainId, ContractAddress, DeviceId, MrAggregated, OsImageHash, TcbStatus,
+    AppId, BootInfo, ChainId, ContractAddress, DeviceId, MrAggregated, OsImageHash, PlatformFacts,
+    TcbStatus,
 };
 use support::{
     ACCOUNT_1, ACCOUNT_2, ACCOUNT_3, ACCOUNT_4, CHAIN_ID, COMPOSE, DEAD, DEVICE, GATEWAY,
@@ -30,7 +31,7 @@ async fn allowed_app_is_allowed_with_block_and_gateway() {
     let allowance = allowed(
         chain
             .policy(&[&chain.url], 1)
-            .decide_app(boot_info(chain.app))
+            .decide_app(boot_info(chain.app), PlatformFacts::default())
             .await,
     );
     assert_eq!(allowance.boot_info(), &boot_info(chain.app));
@@ -50,7 +51,11 @@ async fn unknown_compose_hash_is_denied_and_named() {
     let chain = chain().await;
     let info = unknown_compose(chain.app);
     let policy = chain.policy(&[&chain.url], 1);
-    let denial = denied(policy.decide_app(info.clone()).await);
+    let denial = denied(
+        policy
+            .decide_app(info.clone(), PlatformFacts::default())
+            .await,
+    );
     assert_eq!(denial.reason, "Compose hash not allowed");
     let hash = info.compose_hash.to_string();
     assert_eq!(denial.input(), Some(("composeHash", hash.clone())));
@@ -67,7 +72,11 @@ async fn unregistered_app_and_unknown_image_are_denied() {
     let chain = chain().await;
     let policy = chain.policy(&[&chain.url], 1);
     let stranger = AppId::new([9; 20]);
-    let denial = denied(policy.decide_app(boot_info(stranger)).await);
+    let denial = denied(
+        policy
+            .decide_app(boot_info(stranger), PlatformFacts::default())
+            .await,
+    );
     assert_eq!(denial.reason, "App not registered");
     assert_eq!(denial.input(), Some(("appId", stranger.to_string())));
     assert!(!policy.is_registered(&stranger).await.unwrap().0);
@@ -77,7 +86,11 @@ async fn unregistered_app_and_unknown_image_are_denied() {
         os_image_hash: OsImageHash::new([9; 32]),
         ..boot_info(chain.app)
     };
-    let denial = denied(policy.decide_app(info.clone()).await);
+    let denial = denied(
+        policy
+            .decide_app(info.clone(), PlatformFacts::default())
+            .await,
+    );
     assert_eq!(denial.reason, "OS image is not allowed");
     let hash = info.os_image_hash.to_string();
     assert_eq!(denial.input(), Some(("osImageHash", hash)));
@@ -94,7 +107,11 @@ async fn removed_compose_hash_is_denied_again_once_final() {
     // One policy throughout: what it remembers of one block must not outlive it.
     let policy = chain.policy(&[&chain.url], 1);
     let before = until("allowed", async || {
-        match policy.decide_app(boot_info(app)).await.unwrap() {
+        match policy
+            .decide_app(boot_info(app), PlatformFacts::default())
+            .await
+            .unwrap()
+        {
             Decision::Allow(allowance) => Some(*allowance.block()),
             Decision::Deny(_) => None,
         }
@@ -103,7 +120,11 @@ async fn removed_compose_hash_is_denied_again_once_final() {
     owner.set_compose_hash(&app, &COMPOSE, false).await.unwrap();
     let removed_by = chain.block_number().await;
     let denial = until("denied", async || {
-        match policy.decide_app(boot_info(app)).await.unwrap() {
+        match policy
+            .decide_app(boot_info(app), PlatformFacts::default())
+            .await
+            .unwrap()
+        {
             Decision::Deny(denial) => Some(denial),
             Decision::Allow(allowance) => {
                 assert!(allowance.block().number < removed_by);
@@ -191,7 +212,11 @@ async fn app_settings_show_each_rule_and_the_same_rules_decide() {
     assert_eq!(rules.owner, owner.address());
     assert!(rules.compose_allowed && rules.device_allowed && rules.require_tcb_up_to_date);
     assert!(!rules.allow_any_device);
-    allowed(policy.decide_app(boot_info(app)).await);
+    allowed(
+        policy
+            .decide_app(boot_info(app), PlatformFacts::default())
+            .await,
+    );
 
     let stranger = BootInfo {
         device_id: DeviceId::new([9; 32]),
@@ -206,13 +231,17 @@ async fn app_settings_show_each_rule_and_the_same_rules_decide() {
         device_id: DeviceId::new([9; 32]),
         ..boot_info(app)
     };
-    let denial = denied(policy.decide_app(other_device).await);
+    let denial = denied(
+        policy
+            .decide_app(other_device, PlatformFacts::default())
+            .await,
+    );
     assert_eq!(denial.reason, "Device not allowed");
     let outdated = BootInfo {
         tcb_status: TcbStatus::OutOfDate,
         ..boot_info(app)
     };
-    let denial = denied(policy.decide_app(outdated).await);
+    let denial = denied(policy.decide_app(outdated, PlatformFacts::default()).await);
     assert_eq!(denial.reason, "TCB status is not up to date");
     assert_eq!(denial.input(), Some(("tcbStatus", "OutOfDate".to_owned())));
 
@@ -233,7 +262,10 @@ async fn no_contract_at_the_address_denies() {
     config.kms_auth = nowhere;
     let policy = RpcPolicy::new(config, Clock::system()).unwrap();
     let info = boot_info(chain.app);
-    let doubt = policy.decide_app(info.clone()).await.unwrap_err();
+    let doubt = policy
+        .decide_app(info.clone(), PlatformFacts::default())
+        .await
+        .unwrap_err();
     assert_eq!(doubt, Doubt::NoContract(nowhere));
     let doubt = policy.decide_kms(info).await.unwrap_err();
     assert_eq!(doubt, Doubt::NoContract(nowhere));
@@ -260,7 +292,10 @@ async fn reverting_app_contract_denies() {
         is_registered.then_some(())
     })
     .await;
-    let doubt = policy.decide_app(boot_info(app)).await.unwrap_err();
+    let doubt = policy
+        .decide_app(boot_info(app), PlatformFacts::default())
+        .await
+        .unwrap_err();
     assert!(matches!(doubt, Doubt::Reverted(_)), "{doubt:?}");
     let settings = policy.app_settings(&boot_info(app)).await.unwrap();
     assert!(settings.registered && settings.deployed && settings.rules.is_none());
@@ -268,7 +303,7 @@ async fn reverting_app_contract_denies() {
     // Two honest endpoints agree that it reverts.
     let doubt = chain
         .policy(&[&chain.url, &chain.url], 2)
-        .decide_app(boot_info(app))
+        .decide_app(boot_info(app), PlatformFacts::default())
         .await
         .unwrap_err();
     assert!(matches!(doubt, Doubt::Reverted(_)), "{doubt:?}");
@@ -278,7 +313,11 @@ async fn reverting_app_contract_denies() {
     chain.send_to_kms(ACCOUNT_3, registerAppCall { app }).await;
     let app = AppId::new(app.into_array());
     let denial = until("registered", async || {
-        let denial = denied(policy.decide_app(boot_info(app)).await);
+        let denial = denied(
+            policy
+                .decide_app(boot_info(app), PlatformFacts::default())
+                .await,
+        );
         (denial.reason != "App not registered").then_some(denial)
     })
     .await;
@@ -304,14 +343,18 @@ async fn confirmations_decide_that_many_blocks_below_the_head() {
     };
     for depth in [0, 1, 3] {
         let lowest = chain.block_number().await - depth;
-        let allowance = allowed(at_depth(depth).decide_app(boot_info(chain.app)).await);
+        let allowance = allowed(
+            at_depth(depth)
+                .decide_app(boot_info(chain.app), PlatformFacts::default())
+                .await,
+        );
         let highest = chain.block_number().await - depth;
         let number = allowance.block().number;
         assert!((lowest..=highest).contains(&number), "{depth}: {number}");
     }
     // Deeper than the chain is long: the first block, without contracts.
     let doubt = at_depth(1_000_000)
-        .decide_app(boot_info(chain.app))
+        .decide_app(boot_info(chain.app), PlatformFacts::default())
         .await
         .unwrap_err();
     assert_eq!(doubt, Doubt::NoContract(chain.kms_auth));
@@ -322,8 +365,16 @@ async fn confirmations_decide_that_many_blocks_below_the_head() {
         .create_app(&chain.kms_auth, Some(&COMPOSE), None, false)
         .await
         .unwrap();
-    allowed(at_depth(0).decide_app(boot_info(app)).await);
-    let denial = denied(at_depth(6).decide_app(boot_info(app)).await);
+    allowed(
+        at_depth(0)
+            .decide_app(boot_info(app), PlatformFacts::default())
+            .await,
+    );
+    let denial = denied(
+        at_depth(6)
+            .decide_app(boot_info(app), PlatformFacts::default())
+            .await,
+    );
     assert_eq!(denial.reason, "App not registered");
 }
 
@@ -333,7 +384,10 @@ async fn old_head_denies() {
     let now = Clock::system().now_unix();
     let config = chain.config(&[&chain.url], 1);
     let policy = RpcPolicy::new(config, Clock::fixed(now + 3600)).unwrap();
-    let doubt = policy.decide_app(boot_info(chain.app)).await.unwrap_err();
+    let doubt = policy
+        .decide_app(boot_info(chain.app), PlatformFacts::default())
+        .await
+        .unwrap_err();
     assert!(
         matches!(doubt, Doubt::HeadTooOld { max: 60, age, .. } if age >= 3600),
         "{doubt:?}"
@@ -345,7 +399,9 @@ async fn old_head_denies() {
         let mut config = chain.config(urls, agreement);
         config.max_head_age = Duration::from_secs(7);
         let policy = RpcPolicy::new(config, Clock::system()).unwrap();
-        policy.decide_app(boot_info(chain.app)).await
+        policy
+            .decide_app(boot_info(chain.app), PlatformFacts::default())
+            .await
     };
     for (urls, agreement) in [(&[&*stuck][..], 1), (&[&*stuck, &*chain.url], 2)] {
         let doubt = brief(urls, agreement).await.unwrap_err();
@@ -371,14 +427,22 @@ async fn head_that_grows_old_while_remembered_denies() {
     let chain = chain().await;
     let started = Instant::now();
     let now = Clock::system().now_unix();
-    // Time leaps at the second look: within the while that a block is remembered.
+    // Time leaps at the third look, which is the second decision's first: within the while that
+    // a block is remembered.
     let looks = std::sync::atomic::AtomicU64::new(0);
     let clock = Clock::from_fn(move || {
-        now + 3600 * looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst)
+        now + 3600 * (looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst) / 2)
     });
     let policy = RpcPolicy::new(chain.config(&[&chain.url], 1), clock).unwrap();
-    allowed(policy.decide_app(boot_info(chain.app)).await);
-    let doubt = policy.decide_app(boot_info(chain.app)).await.unwrap_err();
+    allowed(
+        policy
+            .decide_app(boot_info(chain.app), PlatformFacts::default())
+            .await,
+    );
+    let doubt = policy
+        .decide_app(boot_info(chain.app), PlatformFacts::default())
+        .await
+        .unwrap_err();
     let took = started.elapsed();
     assert!(
         matches!(doubt, Doubt::HeadTooOld { .. }),
@@ -393,7 +457,9 @@ async fn head_in_future_denies() {
     let at = async |now| {
         let config = chain.config(&[&chain.url], 1);
         let policy = RpcPolicy::new(config, Clock::fixed(now)).unwrap();
-        policy.decide_app(boot_info(chain.app)).await
+        policy
+            .decide_app(boot_info(chain.app), PlatformFacts::default())
+            .await
     };
     let doubt = at(now - 3600).await.unwrap_err();
     assert!(
@@ -442,7 +508,10 @@ async fn stalled_endpoint_times_out() {
         config.timeout = Duration::from_secs(1);
         let policy = RpcPolicy::new(config, Clock::system()).unwrap();
         let started = Instant::now();
-        let doubt = policy.decide_app(boot_info(chain.app)).await.unwrap_err();
+        let doubt = policy
+            .decide_app(boot_info(chain.app), PlatformFacts::default())
+            .await
+            .unwrap_err();
         let timeout = Doubt::Timeout {
             url: url.clone(),
             seconds: 1,
@@ -487,7 +556,10 @@ async fn doubts_do_not_tell_the_key_in_a_url() {
         let mut config = chain.config(&[&with_key], 1);
         config.timeout = Duration::from_secs(1);
         let policy = RpcPolicy::new(config, Clock::system()).unwrap();
-        let doubt = policy.decide_app(boot_info(chain.app)).await.unwrap_err();
+        let doubt = policy
+            .decide_app(boot_info(chain.app), PlatformFacts::default())
+            .await
+            .unwrap_err();
         let text = format!("{doubt} {doubt:?}");
         assert!(text.contains(url) && !text.contains("SECRET"), "{text}");
     }
@@ -537,7 +609,9 @@ async fn lying_call_disagrees_with_two_of_three() {
     let other = chain.proxy(Lie::verdict(false, "No reason")).await;
     let ask = async |urls: &[&str], agreement| {
         let policy = chain.policy(urls, agreement);
-        policy.decide_app(info.clone()).await
+        policy
+            .decide_app(info.clone(), PlatformFacts::default())
+            .await
     };
     // Alone it is believed: one endpoint is one endpoint.
     allowed(ask(&[&liar], 1).await);

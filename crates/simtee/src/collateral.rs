@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::machine::Options;
 use crate::pck::{FMSPC, PCE_SVN, SVN};
-use crate::quote::{QE_MRSIGNER, QE_PROD_ID, QE_SVN, TEE_TCB_SVN};
+use crate::quote::{OUTDATED_TEE_TCB_SVN, QE_MRSIGNER, QE_PROD_ID, QE_SVN, TEE_TCB_SVN};
 
 /// JSON text and its signature (`r || s`, hex).
 pub(crate) struct Signed {
@@ -34,6 +34,33 @@ fn components(svn: &[u8; 16]) -> Vec<serde_json::Value> {
 
 pub(crate) fn tcb_info(options: &Options, from: u64, until: u64, key: &SigningKey) -> Signed {
     let zero = "0".repeat(96);
+    let level = |tdx: &[u8; 16], published: &str, status: &str, advisories: &[String]| {
+        json!({
+            "tcb": {
+                "sgxtcbcomponents": components(&[SVN; 16]),
+                "pcesvn": PCE_SVN,
+                "tdxtcbcomponents": components(tdx),
+            },
+            "tcbDate": published,
+            "tcbStatus": status,
+            "advisoryIDs": advisories,
+        })
+    };
+    let advisory = ["INTEL-SA-01036".to_owned()];
+    let levels = [
+        level(
+            &TEE_TCB_SVN,
+            "2024-03-13T00:00:00Z",
+            &options.tcb_status,
+            &options.advisory_ids,
+        ),
+        level(
+            &OUTDATED_TEE_TCB_SVN,
+            "2023-08-09T00:00:00Z",
+            "OutOfDate",
+            &advisory,
+        ),
+    ];
     let text = json!({
         "id": "TDX",
         "version": 3,
@@ -59,16 +86,7 @@ pub(crate) fn tcb_info(options: &Options, from: u64, until: u64, key: &SigningKe
                 "tcbStatus": "UpToDate",
             }],
         }],
-        "tcbLevels": [{
-            "tcb": {
-                "sgxtcbcomponents": components(&[SVN; 16]),
-                "pcesvn": PCE_SVN,
-                "tdxtcbcomponents": components(&TEE_TCB_SVN),
-            },
-            "tcbDate": "2024-03-13T00:00:00Z",
-            "tcbStatus": options.tcb_status,
-            "advisoryIDs": options.advisory_ids,
-        }],
+        "tcbLevels": levels,
     });
     sign(text.to_string(), key)
 }

@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 /// TDX module and platform security versions of the simulated machine; index 1 is
 /// the module's major version.
 pub(crate) const TEE_TCB_SVN: [u8; 16] = [5, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// What it was before the microcode was updated.
+pub(crate) const OUTDATED_TEE_TCB_SVN: [u8; 16] = [5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// MRSIGNER of the quoting enclave, as the QE identity states it.
 pub(crate) const QE_MRSIGNER: [u8; 32] = [0x51; 32];
 /// ISVPRODID of the quoting enclave.
@@ -30,6 +32,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) mr_signer_seam: &'a Register,
     pub(crate) report_data: &'a ReportData,
     pub(crate) debug: bool,
+    /// From before the newest TCB level.
+    pub(crate) outdated: bool,
 }
 
 /// Keys that sign quotes.
@@ -89,7 +93,11 @@ fn body(contents: &Contents<'_>) -> Vec<u8> {
     let zero = [0; 48];
     let attributes = TD_ATTRIBUTES | if contents.debug { DEBUG } else { 0 };
     let mut body = Vec::new();
-    body.extend(TEE_TCB_SVN);
+    body.extend(if contents.outdated {
+        OUTDATED_TEE_TCB_SVN
+    } else {
+        TEE_TCB_SVN
+    });
     body.extend([0x5e; 48]); // MRSEAM
     body.extend(contents.mr_signer_seam.as_bytes());
     body.extend([0; 8]); // SEAM attributes

@@ -147,6 +147,8 @@ fn launch_of(request: LaunchArgs) -> Result<Launch, RpcError> {
         },
         full_boot: request.full_boot,
         debug: request.debug,
+        outdated: request.outdated,
+        gpus: request.gpus,
         instance_seed,
     })
 }

@@ -31,6 +31,10 @@ pub struct Launch {
     pub full_boot: bool,
     /// The debug attribute.
     pub debug: bool,
+    /// On a platform that lacks the newest TCB level, which was published on 2024-03-13.
+    pub outdated: bool,
+    /// As if the system had attested this many GPUs; 0 measures nothing.
+    pub gpus: u32,
     /// `None` keeps the seed of this name.
     pub instance_seed: Option<[u8; 20]>,
 }
@@ -47,6 +51,7 @@ pub struct Td {
     mrtd: Register,
     mr_config_id: Register,
     debug: bool,
+    outdated: bool,
     boot_log: Vec<TdxEvent>,
     rtmr: [Register; 3],
     /// RTMR3 follows from these, as the log proves.
@@ -114,6 +119,7 @@ impl Td {
             }
             .register(),
             debug: launch.debug,
+            outdated: launch.outdated,
             boot_log,
             rtmr: [registers.rtmr0, registers.rtmr1, registers.rtmr2],
             events: Mutex::default(),
@@ -130,6 +136,14 @@ impl Td {
             instance_id.as_ref().map_or(&[][..], AsRef::as_ref),
         );
         td.extend(event_log::BOOT_MR_DONE, &[]);
+        if launch.gpus > 0 {
+            let attested = format!(
+                r#"{{"version":2,"provider":"nvidia","devices":{},"cc_mode":"on","devtools":false,"evidence_sha256":"{}"}}"#,
+                launch.gpus,
+                hex::encode(Sha256::digest(b"simulated"))
+            );
+            td.extend("gpu-attestation", attested.as_bytes());
+        }
         if launch.full_boot {
             let id = hex::encode(td.machine.device_id());
             let provider = KeyProviderInfo {
@@ -195,6 +209,7 @@ impl Td {
             mr_signer_seam: &Register::new(self.machine.mr_signer_seam()),
             report_data,
             debug: self.debug,
+            outdated: self.outdated,
         });
         let mut event_log = self.boot_log.clone();
         event_log.extend(runtime_events.iter().map(RuntimeEvent::to_tdx_event));

@@ -53,6 +53,8 @@ async fn go_tdx_guest_verifies_quotes_and_refuses_changed_ones() {
         cpu_count: 2,
         full_boot: false,
         debug: false,
+        outdated: false,
+        gpus: 0,
         instance_seed: None,
     };
     let td = Td::launch(Arc::clone(&machine), launch).unwrap();

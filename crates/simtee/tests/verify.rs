@@ -33,6 +33,8 @@ fn launch(name: &str) -> Launch {
         cpu_count: 2,
         full_boot: false,
         debug: false,
+        outdated: false,
+        gpus: 0,
         instance_seed: None,
     }
 }
@@ -133,6 +135,8 @@ async fn vendor_anchors_refuse_it() {
 async fn each_knob_has_its_refusal() {
     let debug = Launch {
         debug: true,
+        outdated: false,
+        gpus: 0,
         ..launch("a")
     };
     for (what, options, launch, part) in [

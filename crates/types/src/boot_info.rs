@@ -103,6 +103,11 @@ impl TcbStatus {
             .find(|(status, _)| *status == self)
             .map_or("NotReported", |(_, text)| text)
     }
+
+    /// Whether the vendor has published a newer level than the platform has.
+    pub fn is_outdated(self) -> bool {
+        matches!(self, Self::OutOfDate | Self::OutOfDateConfigurationNeeded)
+    }
 }
 
 impl fmt::Display for TcbStatus {
@@ -199,6 +204,17 @@ pub struct BootInfo {
     pub tcb_status: TcbStatus,
     /// Advisories that apply to the platform, e.g. `INTEL-SA-00828`.
     pub advisory_ids: Vec<String>,
+}
+
+/// What evidence proves about a VM beyond [`BootInfo`], whose form existing contracts fix.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlatformFacts {
+    /// When the vendor published the TCB level that the platform lacks, Unix seconds;
+    /// `None` when it lacks none, or nobody says since when.
+    pub tcb_outdated_since: Option<u64>,
+    /// The measured system attested the VM's GPUs before anything of the app ran.
+    pub gpu_attested: bool,
 }
 
 mod empty_is_none {

@@ -12,7 +12,7 @@ pub mod file;
 mod id;
 mod trust;
 
-pub use boot_info::{BootInfo, KeyProviderInfo, TcbStatus, TeeVariant};
+pub use boot_info::{BootInfo, KeyProviderInfo, PlatformFacts, TcbStatus, TeeVariant};
 pub use compose::AppCompose;
 pub use id::{
     AppId, BlockHash, ChainId, ComposeHash, ContractAddress, DeviceId, InstanceId, MrAggregated,

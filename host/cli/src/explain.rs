@@ -1,7 +1,7 @@
 //! `bylaw explain`: every rule with its inputs, passed or failed.
 
 use bylaw_attest::{Appraisal, AppraisalError, Expect, Mode};
-use bylaw_chain::{AppSettings, Decision, Denial, PolicySource};
+use bylaw_chain::{Decision, Denial, PolicySource, RuleVerdict};
 use bylaw_types::{BootInfo, TcbStatus};
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -32,16 +32,16 @@ pub(crate) struct Args {
 /// One rule and what it saw.
 #[derive(Debug, Serialize)]
 struct Rule {
-    rule: &'static str,
+    rule: String,
     passed: bool,
     input: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
 }
 
-fn rule(rule: &'static str, passed: bool, input: impl ToString) -> Rule {
+fn rule(rule: &str, passed: bool, input: impl ToString) -> Rule {
     Rule {
-        rule,
+        rule: rule.to_owned(),
         passed,
         input: input.to_string(),
         fix: None,
@@ -50,7 +50,7 @@ fn rule(rule: &'static str, passed: bool, input: impl ToString) -> Rule {
 
 pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let found = load(&args.source).await?;
-    let appraisal = match appraise(&args, &found).await {
+    let appraisal = match appraise(&args.trust, args.accept_tcb_not_reported, &found).await {
         Ok(appraisal) => appraisal,
         Err(failure) => return Err(failure),
     };
@@ -77,9 +77,15 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     rules.push(rule("os image proven", true, who.os_image_hash));
 
     let policy = args.chain.policy()?;
-    let settings = policy.app_settings(&who).await.map_err(doubt)?;
-    let decision = policy.decide_app(who.clone()).await.map_err(doubt)?;
-    rules.extend(contract_rules(&settings, &who));
+    let facts = appraisal.facts();
+    let explained = policy.explain_app(&who, &facts).await.map_err(doubt)?;
+    let decision = policy.decide_app(who.clone(), facts).await.map_err(doubt)?;
+    rules.extend(
+        explained
+            .rules
+            .iter()
+            .map(|verdict| contract_rule(verdict, &who)),
+    );
     let verdict = match &decision {
         Decision::Allow(_) => Ok(()),
         Decision::Deny(denial) => {
@@ -87,12 +93,17 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
             Err(denial.to_string())
         }
     };
-    finish(output, Some((&who, settings.block.number)), rules, verdict)
+    finish(output, Some((&who, explained.block.number)), rules, verdict)
 }
 
-async fn appraise(args: &Args, found: &Found) -> Result<Appraisal, Failure> {
-    let mut verifier = args.trust.verifier()?;
-    if args.accept_tcb_not_reported {
+/// Verifies evidence that names an app.
+pub(crate) async fn appraise(
+    trust: &TrustArgs,
+    accept_tcb_not_reported: bool,
+    found: &Found,
+) -> Result<Appraisal, Failure> {
+    let mut verifier = trust.verifier()?;
+    if accept_tcb_not_reported {
         verifier = verifier.tolerating_missing_collateral();
     }
     let unverified = |error: AppraisalError| {
@@ -136,46 +147,24 @@ fn platform_rule(appraisal: &Appraisal) -> Rule {
     rule("platform", true, input)
 }
 
-fn contract_rules(settings: &AppSettings, who: &BootInfo) -> Vec<Rule> {
-    let mut rules = vec![
-        rule("app registered", settings.registered, who.app_id),
-        rule(
-            "os image allowed",
-            settings.os_image_allowed,
-            who.os_image_hash,
-        ),
-        rule("app deployed", settings.deployed, who.app_id),
-    ];
-    if let Some(app) = &settings.rules {
-        let tcb_fits = !app.require_tcb_up_to_date || who.tcb_status == TcbStatus::UpToDate;
-        let need = if app.require_tcb_up_to_date {
-            "UpToDate required"
-        } else {
-            "any accepted"
-        };
-        rules.push(rule(
-            "tcb status",
-            tcb_fits,
-            format!("{} ({need})", who.tcb_status),
-        ));
-        rules.push(rule(
-            "compose hash allowed",
-            app.compose_allowed,
-            who.compose_hash,
-        ));
-        let device = app.allow_any_device || app.device_allowed;
-        let any = if app.allow_any_device {
-            " (any device)"
-        } else {
-            ""
-        };
-        rules.push(rule(
-            "device allowed",
-            device,
-            format!("{}{any}", who.device_id),
-        ));
-    }
-    rules
+/// What the rule saw, and why it failed.
+fn contract_rule(verdict: &RuleVerdict, who: &BootInfo) -> Rule {
+    let input = match verdict.rule.as_str() {
+        "registered" | "app contract exists" => format!("0x{}", who.app_id),
+        "OS image" => who.os_image_hash.to_string(),
+        "compose hash" => who.compose_hash.to_string(),
+        "device" => who.device_id.to_string(),
+        "TCB status" => who.tcb_status.to_string(),
+        "TEE variant" => who.tee_variant.to_string(),
+        "advisories" => match who.advisory_ids.as_slice() {
+            [] => "none".to_owned(),
+            ids => ids.join(" "),
+        },
+        _ => String::new(),
+    };
+    let parts = [input, verdict.reason.clone()];
+    let text: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    rule(&verdict.rule, verdict.passed, text.join(": "))
 }
 
 /// The fix belongs to the rule that decided.
@@ -185,7 +174,7 @@ fn attach_fix(rules: &mut Vec<Rule>, denial: &Denial) {
         Some(rule) => rule.fix = fix,
         // A contract of its own making said no.
         None => rules.push(Rule {
-            rule: "app contract",
+            rule: "app contract".to_owned(),
             passed: false,
             input: denial.reason.clone(),
             fix,
@@ -202,7 +191,7 @@ fn finish(
     let mut lines = Vec::new();
     for rule in &rules {
         let mark = if rule.passed { "passed" } else { "FAILED" };
-        lines.push((rule.rule, format!("{mark}  {}", rule.input)));
+        lines.push((rule.rule.as_str(), format!("{mark}  {}", rule.input)));
         if let Some(fix) = &rule.fix {
             lines.push(("", format!("        fix: {fix}")));
         }

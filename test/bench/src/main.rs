@@ -111,6 +111,8 @@ async fn requesters(
             cpu_count: 2,
             full_boot: false,
             debug: false,
+            outdated: false,
+            gpus: 0,
             instance_seed: Some(seed),
         };
         let td = Td::launch(Arc::clone(&machine), launch)?;

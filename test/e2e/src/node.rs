@@ -189,6 +189,10 @@ pub struct AgentOptions {
     pub image: String,
     /// Launch with the debug attribute.
     pub debug: bool,
+    /// Launch on a platform that lacks the newest TCB level (published on 2024-03-13).
+    pub outdated: bool,
+    /// As if the system had attested this many GPUs.
+    pub gpus: u32,
     /// Another KMS address than the KMS's own.
     pub kms_url: Option<String>,
 }

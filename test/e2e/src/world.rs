@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use alloy::providers::{Provider, ProviderBuilder};
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, bail};
 use bylaw_chain::KmsInfo;
@@ -38,6 +39,7 @@ pub struct World {
     pub pccs: String,
     /// PEM of its root.
     pub root_ca: PathBuf,
+    behind: Duration,
     _simtee: Process,
     _anvil: Process,
     dir: TempDir,
@@ -87,8 +89,21 @@ impl World {
     /// # Errors
     /// With the log of what did not start.
     pub async fn start_with(simtee: &[&str]) -> anyhow::Result<Self> {
+        Self::start_in(simtee, Duration::ZERO).await
+    }
+
+    /// A world whose chain is behind by this much, so that its time can be moved on
+    /// without ever being ahead of the services' clocks.
+    ///
+    /// # Errors
+    /// With the log of what did not start.
+    pub async fn start_behind(behind: Duration) -> anyhow::Result<Self> {
+        Self::start_in(&[], behind).await
+    }
+
+    async fn start_in(simtee: &[&str], behind: Duration) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("bylaw-").tempdir()?;
-        let (anvil, rpc_url) = start_anvil(dir.path()).await?;
+        let (anvil, rpc_url) = start_anvil(dir.path(), behind).await?;
         let state = dir.path().join("tee");
         let (simtee, line) = Process::start_and_read_line(
             "simtee",
@@ -109,10 +124,31 @@ impl World {
             control: text("control").into(),
             pccs: text("pccs"),
             root_ca: text("root_ca").into(),
+            behind,
             _simtee: simtee,
             _anvil: anvil,
             dir,
         })
+    }
+
+    /// The line of a configuration that lets a service work on a chain that is behind.
+    fn max_head_age(&self) -> String {
+        if self.behind.is_zero() {
+            return String::new();
+        }
+        format!("max_head_age = \"{}s\"", self.behind.as_secs() + 1800)
+    }
+
+    /// Moves the chain's time on.
+    ///
+    /// # Errors
+    /// When the chain does not answer.
+    pub async fn advance(&self, by: Duration) -> anyhow::Result<()> {
+        let provider = ProviderBuilder::new().connect_http(self.rpc_url.parse()?);
+        let client = provider.client();
+        let _: serde_json::Value = client.request("evm_increaseTime", (by.as_secs(),)).await?;
+        let _: serde_json::Value = client.request("evm_mine", ()).await?;
+        self.settle().await
     }
 
     /// A directory for this world's files.
@@ -238,12 +274,14 @@ rpc_urls = {rpc_urls:?}
 chain_id = {chain_id}
 kms_auth = "{kms_auth}"
 timeout = "2s"
+{max_head_age}
 "#,
             data = dir.join("data"),
             socket = td.socket,
             pccs = self.pccs,
             chain_id = options.chain_id.unwrap_or(CHAIN_ID),
             kms_auth = self.kms_auth,
+            max_head_age = self.max_head_age(),
         );
         bylaw_types::file::write_atomic(&config, text.as_bytes())?;
         let mut kms = Kms {
@@ -315,6 +353,8 @@ timeout = "2s"
                 app_id: app.id.as_bytes().to_vec(),
                 image: options.image.clone(),
                 debug: options.debug,
+                outdated: options.outdated,
+                gpus: options.gpus,
                 ..LaunchArgs::default()
             })
             .await?;
@@ -336,6 +376,7 @@ urls = [{url:?}]
 rpc_urls = [{rpc:?}]
 chain_id = {CHAIN_ID}
 kms_auth = "{kms_auth}"
+{max_head_age}
 [trust]
 tdx_root_ca = {root:?}
 [collateral]
@@ -347,6 +388,7 @@ source = {pccs:?}
             url = options.kms_url.clone().unwrap_or_else(|| kms.url.clone()),
             rpc = self.rpc_url,
             kms_auth = self.kms_auth,
+            max_head_age = self.max_head_age(),
             root = self.root_ca,
             pccs = self.pccs,
         );
@@ -367,13 +409,15 @@ source = {pccs:?}
     }
 }
 
-async fn start_anvil(dir: &Path) -> anyhow::Result<(Process, String)> {
+async fn start_anvil(dir: &Path, behind: Duration) -> anyhow::Result<(Process, String)> {
     let port = free_port()?;
+    let genesis = bylaw_types::clock::Clock::system().now_unix() - behind.as_secs();
     let mut anvil = Process::start(
         "anvil",
         dir,
         Command::new(program("anvil")?)
             .args(["--silent", "--block-time", "1", "--slots-in-an-epoch", "1"])
+            .args(["--timestamp", &genesis.to_string()])
             .args(["--port", &port.to_string()]),
     )?;
     let deadline = Instant::now() + READY;

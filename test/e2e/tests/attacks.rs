@@ -38,6 +38,8 @@ impl Attacker {
             cpu_count: 2,
             full_boot: false,
             debug: false,
+            outdated: false,
+            gpus: 0,
             instance_seed: None,
         };
         let temp: GetTempCaCertResponse = kms

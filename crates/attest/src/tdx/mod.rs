@@ -1,5 +1,6 @@
 //! Intel TDX: quotes of version 4 and 5 (attestation reference, section 3).
 
+mod outdated;
 mod unreported;
 
 use bylaw_types::{DeviceId, Register, ReportData, TcbStatus};
@@ -88,6 +89,9 @@ pub struct VerifiedTd {
     pub tcb_status: TcbStatus,
     /// Advisories for this TCB.
     pub advisory_ids: Vec<String>,
+    /// When the level was published that this platform lacks, Unix seconds; `None` when
+    /// it lacks none.
+    pub tcb_outdated_since: Option<u64>,
     /// SHA-256 of the PPID.
     pub device_id: DeviceId,
 }
@@ -166,12 +170,16 @@ pub fn verify(
         .status
         .parse()
         .map_err(|_| QuoteError::Revoked(format!("TCB status is {}", verified.status)))?;
-    finish(
+    let mut td = finish(
         &verified.report,
         &verified.ppid,
         tcb_status,
         verified.advisory_ids,
-    )
+    )?;
+    if tcb_status.is_outdated() {
+        td.tcb_outdated_since = outdated::since(quote, anchors, collateral, now)?;
+    }
+    Ok(td)
 }
 
 /// Verifies everything that needs no collateral: signatures and the chain to the
@@ -220,6 +228,7 @@ fn finish(
         report: td.into(),
         tcb_status,
         advisory_ids,
+        tcb_outdated_since: None,
         device_id: DeviceId::new(Sha256::digest(ppid).into()),
     })
 }

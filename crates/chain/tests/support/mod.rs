@@ -21,7 +21,7 @@ use bylaw_chain::{
 use bylaw_types::clock::Clock;
 use bylaw_types::{
     AppId, BootInfo, ChainId, ComposeHash, ContractAddress, DeviceId, InstanceId, MrAggregated,
-    MrSystem, OsImageHash, TcbStatus, TeeVariant,
+    MrSystem, OsImageHash, PlatformFacts, TcbStatus, TeeVariant,
 };
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -55,6 +55,8 @@ pub(crate) const DEAD: &str = "http://127.0.0.1:1";
 const SETTLED: Duration = Duration::from_secs(15);
 /// Selector of `isAppAllowed`.
 const IS_APP_ALLOWED: &str = "0x1e079198";
+/// Selector of `decide`.
+const DECIDE: &str = "0xca3073ce";
 
 /// A chain with `KmsAuth` and an app that is allowed to run.
 pub(crate) struct Chain {
@@ -171,7 +173,9 @@ impl Chain {
     /// What a fresh policy decides about the allowed app.
     pub(crate) async fn ask(&self, urls: &[&str], agreement: usize) -> Result<Decision, Doubt> {
         let policy = self.policy(urls, agreement);
-        policy.decide_app(boot_info(self.app)).await
+        policy
+            .decide_app(boot_info(self.app), PlatformFacts::default())
+            .await
     }
 
     /// One proxy in front of this chain.
@@ -393,7 +397,7 @@ async fn forward(State(proxy): State<Proxy>, body: String) -> Response {
         }
         (Lie::Call(data), "eth_call") => {
             let input = request["params"][0]["input"].as_str().unwrap();
-            if input.starts_with(IS_APP_ALLOWED) {
+            if input.starts_with(IS_APP_ALLOWED) || input.starts_with(DECIDE) {
                 *result = json!(hex::encode_prefixed(data));
             }
         }

@@ -37,6 +37,12 @@ pub struct LaunchArgs {
     #[serde(with = "crate::json::bytes")]
     #[prost(bytes = "vec", tag = "9")]
     pub instance_seed: Vec<u8>,
+    /// Launch on a platform that lacks the newest TCB level, which was published on 2024-03-13.
+    #[prost(bool, tag = "10")]
+    pub outdated: bool,
+    /// As if the measured system had attested this many GPUs.
+    #[prost(uint32, tag = "11")]
+    pub gpus: u32,
 }
 message!(LaunchArgs);
 
