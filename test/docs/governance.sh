@@ -135,6 +135,11 @@ says "2days"
 as guardian ok bylaw gov veto --kms "$(pending_ids --kms)"
 ok bylaw gov pending --kms
 says "nothing"
+as operator script Upgrade.s.sol:UpgradeKms
+says "Implementation scheduled:"
+wait_for 172800
+as operator script Upgrade.s.sol:UpgradeKms
+says "Implementation now:"
 
 # ---------------------------------------------------------------- app-owners.md: a Safe, an app
 
@@ -354,6 +359,10 @@ ok bylaw gov propose register "$robbed" --remove --out "$scratch/proposals/dereg
 execute operator deregister
 ok bylaw gov show --app "$robbed"
 says "registered  no"
+propose resume-there raw --kms "$(cast calldata "unpauseApp(address)" "$robbed")"
+says "resume app"
+execute operator resume-there
+as guardian ok bylaw gov veto --kms "$(pending_ids --kms)"
 
 ok bylaw gov pending --kms
 says "nothing"
