@@ -1,14 +1,16 @@
 //! Reaching the contracts: shared options of every command that needs them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use bylaw_chain::contracts::Owner;
 use bylaw_chain::{Doubt, Finality, RpcConfig, RpcPolicy};
 use bylaw_types::clock::Clock;
 use bylaw_types::{ChainId, ContractAddress};
 use clap::Args;
+use zeroize::Zeroizing;
 
 use crate::output::Failure;
 
@@ -64,6 +66,18 @@ impl ChainArgs {
         RpcPolicy::new(config, Clock::system()).map_err(doubt)
     }
 
+    /// The chain, for looking and proposing: one endpoint, its newest block.
+    pub(crate) async fn connect(&self) -> Result<bylaw_gov::Chain, Failure> {
+        let url = self.urls()?.first().cloned().unwrap_or_default();
+        let client = bylaw_chain::http_client(Duration::from_secs(20)).map_err(doubt)?;
+        Ok(bylaw_gov::Chain::connect(&url, client, self.chain_id).await?)
+    }
+
+    /// `KmsAuth`, as alloy names it.
+    pub(crate) fn kms_address(&self) -> Result<Address, Failure> {
+        Ok(Address::from(self.kms_auth()?.to_bytes()))
+    }
+
     pub(crate) fn owner(&self, signer: &SignerArgs) -> Result<Owner, Failure> {
         let url = self.urls()?.first().cloned().unwrap_or_default();
         Owner::new(&url, signer.signer()?).map_err(|error| Failure::Unusable(error.to_string()))
@@ -82,41 +96,69 @@ pub(crate) fn doubt(doubt: Doubt) -> Failure {
     }
 }
 
-/// Who signs transactions.
+/// Who signs.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct SignerArgs {
+    /// Encrypted JSON keystore.
+    #[arg(long, env = "ETH_KEYSTORE", conflicts_with = "private_key_file")]
+    keystore: Option<PathBuf>,
+    /// File with the keystore's password; asked for on the terminal otherwise.
+    #[arg(long, env = "ETH_PASSWORD", requires = "keystore")]
+    password_file: Option<PathBuf>,
     /// File with the private key, hex; must not be readable by others.
     #[arg(long, env = "ETH_PRIVATE_KEY_FILE")]
     private_key_file: Option<PathBuf>,
 }
 
 impl SignerArgs {
-    /// From a file, or from `PRIVATE_KEY`; never from the command line.
-    fn signer(&self) -> Result<PrivateKeySigner, Failure> {
-        use std::os::unix::fs::PermissionsExt;
+    /// From a keystore, a file, or `PRIVATE_KEY`; never from the command line.
+    pub(crate) fn signer(&self) -> Result<PrivateKeySigner, Failure> {
+        if let Some(keystore) = &self.keystore {
+            return self.unlock(keystore);
+        }
         let text = match &self.private_key_file {
-            Some(path) => {
-                let unusable = |reason: String| {
-                    Failure::Unusable(format!("--private-key-file {}: {reason}", path.display()))
-                };
-                let metadata =
-                    std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?;
-                if metadata.permissions().mode() & 0o077 != 0 {
-                    return Err(unusable(
-                        "it is readable by others; chmod 600 it".to_owned(),
-                    ));
-                }
-                std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?
-            }
-            None => std::env::var("PRIVATE_KEY").map_err(|_| {
+            Some(path) => read_secret("--private-key-file", path)?,
+            None => Zeroizing::new(std::env::var("PRIVATE_KEY").map_err(|_| {
                 Failure::Unusable(
-                    "name a signer with --private-key-file, ETH_PRIVATE_KEY_FILE or PRIVATE_KEY"
-                        .to_owned(),
+                    "name a signer with --keystore, --private-key-file or PRIVATE_KEY".to_owned(),
                 )
-            })?,
+            })?),
         };
         text.trim()
             .parse()
             .map_err(|_| Failure::Unusable("the private key is not 32 bytes of hex".to_owned()))
     }
+
+    fn unlock(&self, keystore: &Path) -> Result<PrivateKeySigner, Failure> {
+        let password = match &self.password_file {
+            Some(path) => read_secret("--password-file", path)?,
+            None => {
+                let prompt = format!("Password of {}: ", keystore.display());
+                Zeroizing::new(rpassword::prompt_password(prompt).map_err(|error| {
+                    Failure::Unusable(format!(
+                        "no terminal to ask for the password: {error}; give --password-file"
+                    ))
+                })?)
+            }
+        };
+        let password = password.trim_end_matches(['\n', '\r']);
+        PrivateKeySigner::decrypt_keystore(keystore, password).map_err(|error| {
+            Failure::Unusable(format!("--keystore {}: {error}", keystore.display()))
+        })
+    }
+}
+
+/// A file that only its owner may read.
+fn read_secret(option: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
+    use std::os::unix::fs::PermissionsExt;
+    let unusable =
+        |reason: String| Failure::Unusable(format!("{option} {}: {reason}", path.display()));
+    let metadata = std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?;
+    if metadata.permissions().mode() & 0o077 != 0 {
+        return Err(unusable(
+            "it is readable by others; chmod 600 it".to_owned(),
+        ));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+    Ok(Zeroizing::new(text))
 }

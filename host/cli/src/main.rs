@@ -10,6 +10,7 @@ mod compose;
 mod dev;
 mod evidence;
 mod explain;
+mod gov;
 mod kms;
 mod output;
 mod verify;
@@ -28,7 +29,8 @@ use output::{Failure, Output};
         bylaw dev --detach && . .bylaw-dev/env\n  \
         bylaw verify getquote.json\n  \
         bylaw explain getquote.json\n  \
-        bylaw app allow 0x… --compose app-compose.json\n\n\
+        bylaw app allow 0x… --compose app-compose.json\n  \
+        bylaw gov show --app 0x…\n\n\
         Exit codes: 0 done, 1 failed, 2 unusable input, 3 denied by policy, \
         4 not verified, 5 unreachable"
 )]
@@ -58,6 +60,9 @@ enum Command {
     /// Create apps and change what they allow.
     #[command(subcommand)]
     App(app::Command),
+    /// Govern apps and the KMS: propose, sign, execute, veto, and see what comes.
+    #[command(subcommand)]
+    Gov(Box<gov::Command>),
     /// Run a whole simulated system on this machine.
     Dev(dev::Args),
     /// Print a completion script for a shell.
@@ -88,6 +93,7 @@ async fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::ComposeHash { file } => compose::run(&file, output),
         Command::Kms(command) => kms::run(command, output).await,
         Command::App(command) => app::run(command, output).await,
+        Command::Gov(command) => gov::run(*command, output).await,
         Command::Dev(args) => dev::run(args, output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();

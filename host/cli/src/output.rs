@@ -22,6 +22,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
+            Self::Failed(error) if is_unreachable(error) => 5,
             Self::Failed(_) => 1,
             Self::Unusable(_) => 2,
             Self::Denied(_) => 3,
@@ -32,6 +33,7 @@ impl Failure {
 
     fn name(&self) -> &'static str {
         match self {
+            Self::Failed(error) if is_unreachable(error) => "unreachable",
             Self::Failed(_) => "failed",
             Self::Unusable(_) => "unusable_input",
             Self::Denied(_) => "denied",
@@ -51,10 +53,33 @@ impl Failure {
     }
 }
 
+/// Whether the chain's endpoint did not answer.
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    use bylaw_gov::{GovError, ProposalError};
+    matches!(error.downcast_ref(), Some(GovError::Endpoint { .. }))
+        || matches!(
+            error.downcast_ref(),
+            Some(ProposalError::Chain(GovError::Endpoint { .. }))
+        )
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
+}
+
+fn aligned(lines: &[(&str, String)]) -> String {
+    let width = lines
+        .iter()
+        .map(|(name, _)| name.len())
+        .max()
+        .unwrap_or_default();
+    let mut text = String::new();
+    for (name, line) in lines {
+        text.push_str(&format!("{name:width$}  {line}\n"));
+    }
+    text
 }
 
 /// Text or JSON on standard output.
@@ -74,16 +99,12 @@ impl Output {
             self.text(&format!("{value:#}\n"));
             return;
         }
-        let width = lines
-            .iter()
-            .map(|(name, _)| name.len())
-            .max()
-            .unwrap_or_default();
-        let mut text = String::new();
-        for (name, line) in lines {
-            text.push_str(&format!("{name:width$}  {line}\n"));
-        }
-        self.text(&text);
+        self.text(&aligned(lines));
+    }
+
+    /// The same lines for people only, on standard error.
+    pub(crate) fn say_lines(&self, lines: &[(&str, String)]) {
+        eprint!("{}", aligned(lines));
     }
 
     /// Exactly this on standard output. A reader that has seen enough (`| head`) is no error.

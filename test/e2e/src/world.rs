@@ -39,6 +39,8 @@ pub struct World {
     pub pccs: String,
     /// PEM of its root.
     pub root_ca: PathBuf,
+    /// The one machine that everything runs on, hex.
+    pub device_id: String,
     behind: Duration,
     _simtee: Process,
     _anvil: Process,
@@ -101,6 +103,16 @@ impl World {
         Self::start_in(&[], behind).await
     }
 
+    /// A world whose contracts speak dstack's interface and nothing more.
+    ///
+    /// # Errors
+    /// With the log of what did not start.
+    pub async fn start_with_dstack_contracts() -> anyhow::Result<Self> {
+        let mut world = Self::start().await?;
+        world.kms_auth = world.deploy_dstack_contracts().await?;
+        Ok(world)
+    }
+
     async fn start_in(simtee: &[&str], behind: Duration) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("bylaw-").tempdir()?;
         let (anvil, rpc_url) = start_anvil(dir.path(), behind).await?;
@@ -124,6 +136,7 @@ impl World {
             control: text("control").into(),
             pccs: text("pccs"),
             root_ca: text("root_ca").into(),
+            device_id: text("device_id"),
             behind,
             _simtee: simtee,
             _anvil: anvil,
@@ -144,7 +157,8 @@ impl World {
     /// # Errors
     /// When the chain does not answer.
     pub async fn advance(&self, by: Duration) -> anyhow::Result<()> {
-        let provider = ProviderBuilder::new().connect_http(self.rpc_url.parse()?);
+        let provider = ProviderBuilder::new()
+            .connect_reqwest(bylaw_chain::http_client(READY)?, self.rpc_url.parse()?);
         let client = provider.client();
         let _: serde_json::Value = client.request("evm_increaseTime", (by.as_secs(),)).await?;
         let _: serde_json::Value = client.request("evm_mine", ()).await?;
