@@ -157,6 +157,21 @@ export APP_CONTRACT_ADDR=$app
 shows "Safe, 2 of 3"
 says "1 active  $v1_hash"
 
+step "a KMS contract is handed over to the Safe, which sets the delay"
+first=$KMS_CONTRACT_ADDR
+as operator script Deploy.s.sol:DeployScript GUARDIAN="$guardian"
+KMS_CONTRACT_ADDR=$(after "KmsAuth proxy deployed to:")
+as operator script Manage.s.sol:SetKmsInfo K256_PUBKEY=0x02aa CA_PUBKEY=0x04bb QUOTE=0x040002 EVENTLOG=0x0102
+as operator script Safe.s.sol:HandOverToSafe SAFE="$safe" APP_CONTRACT_ADDR=
+propose accept-kms accept-ownership --kms
+agreed accept-kms
+propose delay-kms delay 48h --kms
+agreed delay-kms
+ok bylaw gov show --kms
+says "Safe, 2 of 3"
+says "2days"
+KMS_CONTRACT_ADDR=$first
+
 step "an upgrade: proposed, reviewed, signed by two, executed by anyone"
 propose upgrade version --compose "$v2" --supersede "$v1_hash" --running "$v1" --note https://example.com/v2
 says "which retires $v1_hash"
@@ -276,6 +291,10 @@ as guardian ok bylaw gov pause --app "$locked"
 # ---------------------------------------------------------------- users.md
 
 step "a user reads the app"
+ok cast call --rpc-url "$ETH_RPC_URL" "$KMS_CONTRACT_ADDR" "appImplementation()(address)"
+factory=$(cat "$output")
+ok cast implementation --rpc-url "$ETH_RPC_URL" "$one_key"
+says "$factory"
 ok bylaw gov history
 says "version 2 retired"
 says "scheduled: a version may run: $v3_hash"
@@ -368,5 +387,12 @@ ok bylaw gov pending --kms
 says "nothing"
 ok bylaw gov history --kms
 says "app deregistered"
+
+step "an app is left as it is for ever"
+propose give-up raw --app "$robbed" "$(cast calldata "renounceOwnership()")"
+says "GIVE UP THE OWNERSHIP FOR GOOD"
+execute owner give-up
+ok bylaw gov show --app "$robbed"
+says "owner       nobody"
 
 step "everything passed"
