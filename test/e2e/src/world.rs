@@ -374,6 +374,8 @@ timeout = "2s"
             .await?;
         let dir = self.dir.path().join(name);
         std::fs::create_dir_all(&dir)?;
+        // Logs are appended to: what an earlier VM of this name said is not this one's reason.
+        let _ = std::fs::remove_file(dir.join("agent.log"));
         let compose_file = dir.join("app-compose.json");
         bylaw_types::file::write_atomic(&compose_file, app.compose.as_bytes())?;
         let config = dir.join("agent.toml");
