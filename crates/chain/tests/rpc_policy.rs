@@ -18,9 +18,9 @@ use bylaw_types::{
     TcbStatus,
 };
 use support::{
-    ACCOUNT_1, ACCOUNT_2, ACCOUNT_3, ACCOUNT_4, CHAIN_ID, COMPOSE, DEAD, DEVICE, GATEWAY,
-    KMS_OWNER, Lie, allowed, boot_info, chain, denied, kms_info, registerAppCall, unknown_compose,
-    until,
+    ACCOUNT_1, ACCOUNT_2, ACCOUNT_3, ACCOUNT_4, ACCOUNT_5, CHAIN_ID, COMPOSE, DEAD, DEVICE,
+    GATEWAY, KMS_OWNER, Lie, allowed, boot_info, chain, denied, kms_info, registerAppCall,
+    unknown_compose, until,
 };
 
 // What the contracts decide.
@@ -94,6 +94,57 @@ async fn unregistered_app_and_unknown_image_are_denied() {
     assert_eq!(denial.reason, "OS image is not allowed");
     let hash = info.os_image_hash.to_string();
     assert_eq!(denial.input(), Some(("osImageHash", hash)));
+}
+
+/// What narrows access does not wait for finality, and no minority of endpoints can hide it.
+#[tokio::test(flavor = "multi_thread")]
+async fn removed_compose_hash_is_denied_before_that_is_final() {
+    let chain = chain().await;
+    let owner = chain.owner(ACCOUNT_5);
+    let app = owner
+        .create_app(&chain.kms_auth, Some(&COMPOSE), None, false)
+        .await
+        .unwrap();
+    let hider = chain.proxy(Lie::HidesNewest).await;
+    let honest = &*chain.url;
+    let ask = async |urls: &[&str], agreement| {
+        let policy = chain.policy(urls, agreement);
+        policy
+            .decide_app(boot_info(app), PlatformFacts::default())
+            .await
+            .unwrap()
+    };
+    until("allowed", async || match ask(&[honest], 1).await {
+        Decision::Allow(_) => Some(()),
+        Decision::Deny(_) => None,
+    })
+    .await;
+    // The block that removes it is final two blocks later: ask before.
+    let denial = loop {
+        owner.set_compose_hash(&app, &COMPOSE, false).await.unwrap();
+        let removed_by = chain.block_number().await;
+        let denial = denied(Ok(ask(&[honest], 1).await));
+        assert_eq!(denial.reason, "Compose hash not allowed");
+        if denial.block.number >= removed_by {
+            let believed = ask(&[&hider], 1).await;
+            if chain.final_number().await < removed_by {
+                allowed(Ok(believed));
+                denied(Ok(ask(&[&hider, honest], 2).await));
+                denied(Ok(ask(&[honest, &hider, honest], 2).await));
+                if chain.final_number().await < removed_by {
+                    break denial;
+                }
+            }
+        }
+        // Too slow a machine, this time: it was final before everything was asked.
+        owner.set_compose_hash(&app, &COMPOSE, true).await.unwrap();
+        until("allowed again", async || match ask(&[honest], 1).await {
+            Decision::Allow(_) => Some(()),
+            Decision::Deny(_) => None,
+        })
+        .await;
+    };
+    assert_eq!(denial.boot_info.app_id, app);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -213,6 +213,37 @@ sol! {
         event AppUnpaused(address appId);
     }
 
+    /// What the contracts complain about.
+    #[derive(Debug, PartialEq, Eq)]
+    interface Errors {
+        error NotPending(bytes32 id);
+        error NotYet(uint64 activatesAt);
+        error NeitherOwnerNorGuardian(address caller);
+        error DelayTooLong(uint32 delay, uint32 max);
+        error TooManyPending(uint256 max);
+        error DataTooLong(uint256 length, uint256 max);
+        error NotPayable();
+        error ImplementationChanged(address implementation);
+        error NotAnImplementation(address implementation);
+        error VersionIsRetired(uint32 number, bytes32 composeHash);
+        error VersionListIsFrozen();
+        error UnknownVersion(bytes32 composeHash);
+        error VersionExists(uint32 number, bytes32 composeHash);
+        error BadExpiry(uint64 expiresAt);
+        error BadMinVersion(uint32 minVersion, uint32 present, uint32 latest);
+        error AlreadySuperseded(uint32 successor);
+        error SupersedesItself(bytes32 composeHash);
+        error MayNotDeregister(address appId, address caller);
+        error UnknownKmsNode(bytes32 nodeId);
+        error KmsKeysMissing();
+        error NoVerdict(address appId);
+        error OwnableUnauthorizedAccount(address account);
+        error OwnableInvalidOwner(address owner);
+        error InvalidInitialization();
+        error TimelockInsufficientDelay(uint256 delay, uint256 minDelay);
+        error AccessControlUnauthorizedAccount(address account, bytes32 neededRole);
+    }
+
     /// Safe 1.3 and later.
     #[derive(Debug, PartialEq, Eq)]
     interface Safe {

@@ -161,6 +161,55 @@ impl Chain {
         }
     }
 
+    /// What would come of a call by `from`, were it made now: `Err` holds the contract's
+    /// refusal, in words.
+    ///
+    /// # Errors
+    /// [`GovError::Endpoint`].
+    pub async fn rehearse(
+        &self,
+        at: At,
+        from: Address,
+        to: Address,
+        data: Bytes,
+    ) -> Result<Result<(), String>, GovError> {
+        let request = TransactionRequest::default()
+            .with_from(from)
+            .with_to(to)
+            .with_input(data);
+        let asked = async {
+            self.provider
+                .call(request)
+                .block(BlockId::number(at.number))
+                .await
+        };
+        match self.timed(asked).await? {
+            Ok(_) => Ok(Ok(())),
+            Err(RpcError::ErrorResp(error)) => {
+                let data = error.as_revert_data();
+                let said = data.map(|data| crate::text::refusal(&data));
+                Ok(Err(said.unwrap_or_else(|| error.message.to_string())))
+            }
+            Err(error) => Err(self.rpc_failed(error)),
+        }
+    }
+
+    /// Fails where there is no contract.
+    ///
+    /// # Errors
+    /// [`GovError::Contract`].
+    pub async fn check_contract(&self, address: Address) -> Result<(), GovError> {
+        let at = self.latest().await?;
+        if self.code(at, address).await?.is_empty() {
+            return Err(GovError::Contract {
+                what: "no contract",
+                address,
+                reason: "there is no code on this chain".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// A view that must be there.
     ///
     /// # Errors

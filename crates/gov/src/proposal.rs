@@ -461,6 +461,12 @@ impl Chain {
         data: Bytes,
     ) -> Result<TransactionReceipt, ProposalError> {
         let failed = |error: &dyn std::fmt::Display| ProposalError::Failed(error.to_string());
+        // Asked first, because a refusal is said in words there.
+        let at = self.latest().await?;
+        let rehearsed = self
+            .rehearse(at, sender.address(), to, data.clone())
+            .await?;
+        rehearsed.map_err(ProposalError::Failed)?;
         let provider = ProviderBuilder::new()
             .wallet(EthereumWallet::from(sender))
             .connect_provider(self.provider().clone());

@@ -4,7 +4,7 @@
 use alloy::primitives::{Address, B256, Bytes, keccak256};
 use alloy::sol_types::{SolInterface, SolValue};
 
-use crate::abi::{AppPolicy, Calls, KmsInfo, PendingChange};
+use crate::abi::{AppPolicy, Calls, Errors, KmsInfo, PendingChange};
 
 /// What a call does, in one line; `None` for a call that is not one of ours.
 pub fn describe(data: &[u8]) -> Option<String> {
@@ -118,6 +118,68 @@ pub fn describe(data: &[u8]) -> Option<String> {
         Calls::CallsCalls::setKmsNode(c) => format!("list KMS node {:?}", c.node.endpoint),
         Calls::CallsCalls::removeKmsNode(c) => format!("take KMS node {} off the list", c.nodeId),
     })
+}
+
+/// What a contract's revert says.
+pub fn refusal(data: &[u8]) -> String {
+    use Errors::ErrorsErrors as E;
+    if let Some(text) = alloy::sol_types::decode_revert_reason(data) {
+        return text.trim_start_matches("revert: ").to_owned();
+    }
+    let Ok(error) = E::abi_decode(data) else {
+        return match data {
+            [] => "it reverted without a reason".to_owned(),
+            data => format!("it reverted with 0x{}", hex::encode(data)),
+        };
+    };
+    match error {
+        E::NotPending(e) => format!("nothing pending has the id {}", e.id),
+        E::NotYet(e) => format!("it waits until {}", time(e.activatesAt)),
+        E::NeitherOwnerNorGuardian(e) => format!("{} is neither owner nor guardian", e.caller),
+        E::DelayTooLong(e) => format!("the longest delay is {}", duration(e.max.into())),
+        E::TooManyPending(e) => format!("{} changes wait already; veto some", e.max),
+        E::DataTooLong(e) => format!("{} bytes are too long, {} are allowed", e.length, e.max),
+        E::NotPayable(_) => "scheduling takes no money".to_owned(),
+        E::ImplementationChanged(e) => {
+            format!("the code at {} is not what was scheduled", e.implementation)
+        }
+        E::NotAnImplementation(e) => {
+            format!("{} holds no code to upgrade to", e.implementation)
+        }
+        E::VersionIsRetired(e) => format!("version {} is retired, for good", e.number),
+        E::VersionListIsFrozen(_) => "the version list is frozen".to_owned(),
+        E::UnknownVersion(e) => format!("there is no version {}", e.composeHash),
+        E::VersionExists(e) => format!("it is version {} already", e.number),
+        E::BadExpiry(e) => format!(
+            "{} is before its beginning or after its present end",
+            time(e.expiresAt)
+        ),
+        E::BadMinVersion(e) => format!(
+            "the minimum can be {} to {}",
+            e.present,
+            u64::from(e.latest) + 1
+        ),
+        E::AlreadySuperseded(e) => {
+            format!(
+                "version {} waits to supersede it; veto that first",
+                e.successor
+            )
+        }
+        E::SupersedesItself(_) => "a version is not superseded by itself".to_owned(),
+        E::MayNotDeregister(e) => format!("{} may not deregister that app", e.caller),
+        E::UnknownKmsNode(e) => format!("no KMS node has the id {}", e.nodeId),
+        E::KmsKeysMissing(_) => "other KMS keys are two keys".to_owned(),
+        E::NoVerdict(e) => format!("{} answers no verdict", e.appId),
+        E::OwnableUnauthorizedAccount(e) => format!("{} is not the owner", e.account),
+        E::OwnableInvalidOwner(e) => format!("{} cannot be an owner", e.owner),
+        E::InvalidInitialization(_) => "it is initialized already".to_owned(),
+        E::TimelockInsufficientDelay(e) => {
+            format!("the timelock waits at least {} s", e.minDelay)
+        }
+        E::AccessControlUnauthorizedAccount(e) => {
+            format!("{} has no such role at the timelock", e.account)
+        }
+    }
 }
 
 /// A pending change: its title, what more there is to say, and the compose hash it adds.
@@ -451,6 +513,26 @@ mod tests {
         let mut longer = Calls::pauseCall {}.abi_encode();
         longer.push(0);
         assert_eq!(describe(&longer), None);
+    }
+
+    #[test]
+    fn refusals_are_said_in_words() {
+        use alloy::sol_types::SolError;
+        let error = Errors::VersionIsRetired {
+            number: 3,
+            composeHash: B256::ZERO,
+        };
+        assert_eq!(
+            refusal(&error.abi_encode()),
+            "version 3 is retired, for good"
+        );
+        let text = alloy::sol_types::Revert::from("Upgrades are permanently disabled");
+        assert_eq!(
+            refusal(&text.abi_encode()),
+            "Upgrades are permanently disabled"
+        );
+        assert_eq!(refusal(&[1, 2, 3, 4]), "it reverted with 0x01020304");
+        assert_eq!(refusal(&[]), "it reverted without a reason");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod act;
 mod change;
 mod library;
 mod look;
+mod prepare;
 mod serve;
 mod simulate;
 

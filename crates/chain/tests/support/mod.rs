@@ -44,6 +44,9 @@ pub(crate) const ACCOUNT_3: &str =
 pub(crate) const ACCOUNT_4: &str =
     "47e179ec197488593b187f80a00eb0da91f1b9d0b13f8733639f19c30a34926a";
 
+pub(crate) const ACCOUNT_5: &str =
+    "8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba";
+
 pub(crate) const CHAIN_ID: ChainId = ChainId(31337);
 pub(crate) const COMPOSE: ComposeHash = ComposeHash::new([5; 32]);
 pub(crate) const IMAGE: OsImageHash = OsImageHash::new([6; 32]);
@@ -200,6 +203,14 @@ impl Chain {
         answer["result"].take()
     }
 
+    pub(crate) async fn final_number(&self) -> u64 {
+        let block = self
+            .rpc("eth_getBlockByNumber", json!(["finalized", false]))
+            .await;
+        let digits = block["number"].as_str().unwrap().trim_start_matches("0x");
+        u64::from_str_radix(digits, 16).unwrap()
+    }
+
     pub(crate) async fn block_number(&self) -> u64 {
         let number = self.rpc("eth_blockNumber", json!([])).await;
         let digits = number.as_str().unwrap().trim_start_matches("0x");
@@ -316,6 +327,8 @@ pub(crate) enum Lie {
     ChainId(u64),
     /// Says that block 1 is the final one.
     OldHead,
+    /// Says that the final block is the newest one.
+    HidesNewest,
     /// Accepts requests and never answers.
     Stall,
     /// Breaks off in the middle of each answer.
@@ -380,6 +393,9 @@ async fn forward(State(proxy): State<Proxy>, body: String) -> Response {
         Lie::Garbage(text) => return text.into_response(),
         Lie::ServerError => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Lie::OldHead if request["params"][0] == "finalized" => request["params"][0] = json!("0x1"),
+        Lie::HidesNewest if request["params"][0] == "latest" => {
+            request["params"][0] = json!("finalized");
+        }
         _ => {}
     }
     let mut answer = request_json(&proxy.client, &proxy.upstream, &request).await;

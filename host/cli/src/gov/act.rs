@@ -10,8 +10,9 @@ use bylaw_gov::{Authority, Chain, Executed, Proposal, ProposalError, diff};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::change::{Change, Prepared};
+use super::change::Change;
 use super::look::{self, Of};
+use super::prepare::Prepared;
 use crate::chain::{ChainArgs, SignerArgs};
 use crate::output::{Failure, Output};
 
@@ -88,7 +89,21 @@ pub(crate) async fn propose(change: Change, output: &Output) -> Result<(), Failu
             .await?
             .address()
     };
-    let authority = prepared.chain.authority(at, decides).await?;
+    if decides.is_zero() {
+        let what = if prepared.by_pending_owner {
+            "the ownership was offered to nobody"
+        } else {
+            "it has no owner"
+        };
+        return Err(Failure::Failed(anyhow::anyhow!(
+            "nobody decides for {}: {what}",
+            prepared.target
+        )));
+    }
+    let mut authority = prepared.chain.authority(at, decides).await?;
+    if let (Authority::Safe { nonce, .. }, Some(wanted)) = (&mut authority, prepared.nonce) {
+        *nonce = wanted;
+    }
     let file = prepared.out.clone();
     write(prepared, authority, file, output).await
 }
@@ -100,12 +115,6 @@ async fn write(
     file: Option<PathBuf>,
     output: &Output,
 ) -> Result<(), Failure> {
-    if authority == Authority::Nobody {
-        return Err(Failure::Failed(anyhow::anyhow!(
-            "nobody decides for {}: it has no owner",
-            prepared.target
-        )));
-    }
     let Prepared {
         chain,
         target,
@@ -123,6 +132,10 @@ async fn write(
     proposal.title()?;
     let at = chain.latest().await?;
     let delay = chain.delay_of(at, target).await?;
+    let decides = proposal.authority.address();
+    let rehearsed = chain
+        .rehearse(at, decides, target, proposal.data.clone())
+        .await?;
     let file = match file {
         Some(file) => file,
         None => PathBuf::from(format!("{name}-{:.8}.json", hex::encode(proposal.salt))),
@@ -130,10 +143,14 @@ async fn write(
     bylaw_types::file::write_atomic(&file, &proposal.to_json())?;
     let (mut lines, mut value) = describe(&proposal);
     lines.push(("delay", look::delay_words(delay)));
+    if let Err(refusal) = &rehearsed {
+        lines.push(("WOULD FAIL NOW", refusal.clone()));
+    }
     lines.push(("file", file.display().to_string()));
     lines.push(("next", next(&proposal, &file)));
     value["file"] = json!(file);
     value["delay"] = json!(delay);
+    value["would_fail_now"] = json!(rehearsed.err());
     output.result(&lines, &value);
     Ok(())
 }

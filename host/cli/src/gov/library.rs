@@ -6,7 +6,7 @@ use std::path::Path;
 use alloy::primitives::B256;
 use bylaw_types::AppCompose;
 
-use super::change::Prepared;
+use super::prepare::Prepared;
 use crate::output::Failure;
 
 /// Manifests by hash.

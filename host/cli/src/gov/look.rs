@@ -33,7 +33,9 @@ impl Of {
             Some(app) => app,
             None => self.chain.kms_address()?,
         };
-        Ok((self.chain.connect().await?, target))
+        let chain = self.chain.connect().await?;
+        chain.check_contract(target).await?;
+        Ok((chain, target))
     }
 }
 
@@ -84,7 +86,7 @@ pub(crate) async fn history(args: History, output: &Output) -> Result<(), Failur
 
 pub(crate) async fn show(of: Of, output: &Output) -> Result<(), Failure> {
     let kms = of.chain.kms_address()?;
-    let chain = of.chain.connect().await?;
+    let (chain, _) = of.connect().await?;
     let at = chain.latest().await?;
     let Some(app) = of.app() else {
         let view = chain.kms(at, kms).await?;
