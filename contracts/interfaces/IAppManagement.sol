@@ -139,8 +139,10 @@ interface IAppManagement is IAppAuthBasicManagement, IPolicyLog, IGoverned {
     function addVersion(bytes32 composeHash, uint64 notBefore, uint64 expiresAt, string calldata noteUri)
         external;
 
-    /// @notice Adds a version that retires another in the moment it takes effect, so that one of them can always
-    /// run. If it never takes effect, the other goes on. Owner only; a widening.
+    /// @notice Adds a version that retires another in the moment it takes effect, so that at any time of the chain
+    /// one of them can run. If it never takes effect, the other goes on. Owner only; a widening.
+    /// @dev A KMS gives keys when both the final and the newest block say yes: from the exchange until that is final
+    /// it gives them to neither. Where that is too long, add the new version and retire the old one later.
     function supersede(
         bytes32 oldComposeHash,
         bytes32 newComposeHash,
