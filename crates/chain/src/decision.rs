@@ -77,17 +77,22 @@ impl Denial {
     /// The input that the reason is about: its name and value.
     pub fn input(&self) -> Option<(&'static str, String)> {
         let info = &self.boot_info;
-        Some(match self.reason.as_str() {
-            "Compose hash not allowed" => ("composeHash", info.compose_hash.to_string()),
+        let reason = self.reason.as_str();
+        let starts = |begins: &[&str]| begins.iter().any(|begin| reason.starts_with(begin));
+        Some(match reason {
+            _ if starts(&["Compose hash not allowed", "Version "]) => {
+                ("composeHash", info.compose_hash.to_string())
+            }
             "OS image is not allowed" => ("osImageHash", info.os_image_hash.to_string()),
             "Aggregated MR not allowed" => ("mrAggregated", info.mr_aggregated.to_string()),
-            "TCB status is not up to date" => ("tcbStatus", info.tcb_status.to_string()),
+            _ if starts(&["TCB status ", "The grace period"]) => {
+                ("tcbStatus", info.tcb_status.to_string())
+            }
+            _ if starts(&["TEE variant "]) => ("teeVariant", info.tee_variant.to_string()),
             "Device not allowed" | "KMS is not allowed to boot on this device" => {
                 ("deviceId", info.device_id.to_string())
             }
-            "App not registered" | "App not deployed or invalid address" => {
-                ("appId", info.app_id.to_string())
-            }
+            _ if starts(&["App "]) => ("appId", info.app_id.to_string()),
             _ => return None,
         })
     }
@@ -95,25 +100,28 @@ impl Denial {
     /// What the owner could do about it, if they want to.
     pub fn fix(&self) -> Option<String> {
         let app = self.boot_info.app_id;
-        let input = self.input()?;
-        Some(match input.0 {
-            "composeHash" => format!("bylaw app allow 0x{app} --compose-hash 0x{}", input.1),
-            "osImageHash" => format!(
-                "OS_IMAGE_HASH=0x{} forge script script/Manage.s.sol:AddOsImage --broadcast",
-                input.1
-            ),
-            "mrAggregated" => format!(
-                "MR_AGGREGATED=0x{} forge script script/Manage.s.sol:AddKmsAggregatedMr --broadcast",
-                input.1
-            ),
-            "deviceId" if self.reason.starts_with("KMS") => format!(
-                "DEVICE_ID=0x{} forge script script/Manage.s.sol:AddKmsDevice --broadcast",
-                input.1
-            ),
-            "deviceId" => format!("bylaw app allow 0x{app} --device 0x{}", input.1),
-            "appId" => "bylaw app create".to_owned(),
-            _ => "update the platform's firmware and microcode".to_owned(),
-        })
+        let (_, value) = self.input()?;
+        let propose = |change: String| Some(format!("bylaw gov propose {change}"));
+        match self.reason.as_str() {
+            "Compose hash not allowed" => {
+                propose(format!("version --app 0x{app} --compose-hash 0x{value}"))
+            }
+            "OS image is not allowed" => propose(format!("os-image 0x{value}")),
+            "Aggregated MR not allowed" => propose(format!("kms-build 0x{value}")),
+            "KMS is not allowed to boot on this device" => propose(format!("kms-device 0x{value}")),
+            "Device not allowed" => propose(format!("device --app 0x{app} 0x{value}")),
+            "App not registered" => propose(format!("register 0x{app}")),
+            "App is paused" => propose(format!("unpause --app 0x{app}")),
+            "App is paused at the KMS contract" => {
+                propose(format!("unpause --app 0x{app} --at-kms"))
+            }
+            "App not deployed or invalid address" => Some("bylaw app create".to_owned()),
+            reason if reason.starts_with("TCB status ") => {
+                Some("update the platform's firmware and microcode".to_owned())
+            }
+            // A version that waits, ended or is retired: time or another version helps.
+            _ => None,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! never from what somebody wrote beside it.
 
 use alloy::primitives::{Address, B256, Bytes, keccak256};
-use alloy::sol_types::{SolInterface, SolValue};
+use alloy::sol_types::{Panic, Revert, SolError, SolInterface, SolValue};
 
 use crate::abi::{AppPolicy, Calls, Errors, KmsInfo, PendingChange};
 
@@ -123,8 +123,11 @@ pub fn describe(data: &[u8]) -> Option<String> {
 /// What a contract's revert says.
 pub fn refusal(data: &[u8]) -> String {
     use Errors::ErrorsErrors as E;
-    if let Some(text) = alloy::sol_types::decode_revert_reason(data) {
-        return text.trim_start_matches("revert: ").to_owned();
+    if let Ok(revert) = Revert::abi_decode(data) {
+        return revert.reason().escape_debug().to_string();
+    }
+    if let Ok(panic) = Panic::abi_decode(data) {
+        return format!("it panicked: {panic}");
     }
     let Ok(error) = E::abi_decode(data) else {
         return match data {
@@ -517,7 +520,6 @@ mod tests {
 
     #[test]
     fn refusals_are_said_in_words() {
-        use alloy::sol_types::SolError;
         let error = Errors::VersionIsRetired {
             number: 3,
             composeHash: B256::ZERO,

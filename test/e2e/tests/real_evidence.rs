@@ -228,7 +228,7 @@ async fn explain_decides_a_real_attestation_by_contract() {
     world.settle().await.unwrap();
     let text = explain(3, &accept);
     assert!(
-        text.contains("Compose hash not allowed") && text.contains("bylaw app allow"),
+        text.contains("Compose hash not allowed") && text.contains("bylaw gov propose version"),
         "{text}"
     );
     owner.set_compose_hash(&app, &compose, true).await.unwrap();

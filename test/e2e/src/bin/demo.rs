@@ -235,6 +235,7 @@ async fn govern(started: Instant, world: &World, kms: &Kms) -> anyhow::Result<()
             bylaw_gov::text::time(waits["activates_at"].as_u64().unwrap_or_default())
         ),
     );
+    world.settle().await?;
     refused(started, world, kms, "next", &next).await?;
     world.advance(DAY).await?;
     say(started, "clock", "a day passes");
