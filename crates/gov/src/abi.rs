@@ -257,6 +257,7 @@ sol! {
             uint256 gasPrice, address gasToken, address refundReceiver, bytes signatures
         ) external payable returns (bool success);
 
+        event ExecutionSuccess(bytes32 indexed txHash, uint256 payment);
         event ExecutionFailure(bytes32 indexed txHash, uint256 payment);
     }
 

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::Log;
-use alloy::sol_types::SolEventInterface;
+use alloy::sol_types::{SolEvent, SolEventInterface};
 use serde::Serialize;
 
-use crate::abi::{Events, KmsEvents, PendingChange};
+use crate::abi::{Events, KmsEvents, PendingChange, Safe};
 use crate::chain::At;
 use crate::{Chain, GovError, text};
 
@@ -64,6 +64,26 @@ impl Chain {
             });
         }
         Ok(events)
+    }
+
+    /// Whether a Safe carried out the transaction with this hash.
+    ///
+    /// # Errors
+    /// [`GovError::Endpoint`].
+    pub async fn executed(
+        &self,
+        at: At,
+        safe: Address,
+        transaction: B256,
+        from: u64,
+    ) -> Result<bool, GovError> {
+        let logs = self.logs(safe, from, at.number).await?;
+        Ok(logs.iter().any(|log| {
+            // Safes before 1.4 have the hash in the data, later ones in a topic.
+            log.topic0() == Some(&Safe::ExecutionSuccess::SIGNATURE_HASH)
+                && (log.topics().get(1) == Some(&transaction)
+                    || log.inner.data.data.starts_with(transaction.as_slice()))
+        }))
     }
 
     /// Every app that was ever registered, in that order.

@@ -88,7 +88,7 @@ async fn a_browser_sees_what_the_chain_says() {
     let url = url_in(&log).await;
     let expected = json!({ "routes": [{
         "hash": format!("#/app/{id}"),
-        "shows": ["shop", "a version may run", "needs 1 more signature", "2 of 3", &old[..10]],
+        "shows": ["shop", "a version may run", "needs 1 more signature", "2 of 3", "2 finished proposals", &old[..8]],
         "hides": ["undefined", "[object", "NaN"],
     }] });
     let expectations = world.directory().join("expected.json");

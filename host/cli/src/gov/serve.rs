@@ -295,8 +295,14 @@ impl Page {
                 .filter(|signer| owners.contains(signer))
                 .collect();
             let missing = threshold.saturating_sub(signed.len() as u64);
+            let hash = safe.hashes().transaction;
             let status = if nonce > safe.nonce {
-                "executed or overtaken".to_owned()
+                let from = self.args.from_block;
+                if self.chain.executed(at, safe.safe, hash, from).await? {
+                    "executed".to_owned()
+                } else {
+                    "stale".to_owned()
+                }
             } else if missing == 1 {
                 "needs 1 more signature".to_owned()
             } else if missing > 0 {
@@ -308,7 +314,7 @@ impl Page {
             };
             shown.push(json!({
                 "file": file, "title": title, "target": proposal.target, "safe": safe.safe,
-                "safe_tx_hash": safe.hashes().transaction, "nonce": safe.nonce,
+                "safe_tx_hash": hash, "nonce": safe.nonce,
                 "threshold": threshold, "signed_by": signed, "signers": owners,
                 "status": status,
             }));
