@@ -12,6 +12,7 @@ import {UUPSUpgradeable} from "@openzeppelin/contracts/proxy/utils/UUPSUpgradeab
 import {AppAuth} from "../../contracts/AppAuth.sol";
 import {KmsAuth} from "../../contracts/KmsAuth.sol";
 import {IAppAuth} from "../../contracts/interfaces/IAppAuth.sol";
+import {IGoverned} from "../../contracts/interfaces/IGoverned.sol";
 import {IKmsAuth} from "../../contracts/interfaces/IKmsAuth.sol";
 import {BylawTest} from "./support/BylawTest.sol";
 import {
@@ -120,6 +121,24 @@ contract UpgradeTest is BylawTest {
             proxy.upgradeToAndCall(address(0xE0A), "");
             vm.stopPrank();
         }
+    }
+
+    /// @dev It names the right slot, but answers no question: a proxy at it would refuse everybody.
+    function test_no_proxy_is_pointed_at_a_management_part() public {
+        address kmsPart = new KmsAuth().management();
+        address appPart = new AppAuth().management();
+        vm.startPrank(OWNER);
+        vm.expectRevert(abi.encodeWithSelector(IGoverned.NotAnImplementation.selector, kmsPart));
+        kms.upgradeToAndCall(kmsPart, "");
+        vm.expectRevert(abi.encodeWithSelector(IGoverned.NotAnImplementation.selector, appPart));
+        app.upgradeToAndCall(appPart, "");
+        kms.setDelay(1 days);
+        app.setDelay(1 days);
+        vm.expectRevert(abi.encodeWithSelector(IGoverned.NotAnImplementation.selector, kmsPart));
+        kms.upgradeToAndCall(kmsPart, "");
+        vm.expectRevert(abi.encodeWithSelector(IGoverned.NotAnImplementation.selector, appPart));
+        app.upgradeToAndCall(appPart, "");
+        vm.stopPrank();
     }
 
     function test_upgrade_without_call_takes_no_money() public {
