@@ -9,7 +9,9 @@ pub mod abi;
 mod authority;
 mod chain;
 mod compose;
+mod execute;
 mod history;
+mod policy;
 mod proposal;
 mod safe;
 pub mod text;
@@ -19,9 +21,10 @@ mod views;
 pub use authority::Authority;
 pub use chain::{At, Chain, GovError};
 pub use compose::{DiffLine, diff, readable};
+pub use execute::Executed;
 pub use history::Event;
-pub use proposal::{Executed, Proposal, ProposalError, Signature};
-pub use safe::{SafeHashes, SafeTransaction};
+pub use proposal::{Proposal, ProposalError};
+pub use safe::{SafeHashes, SafeTransaction, Signature};
 pub use views::{
     AppView, Kind, KmsView, NodeView, OwnerView, PendingView, PolicyRule, VersionView,
 };

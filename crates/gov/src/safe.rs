@@ -3,8 +3,19 @@
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::{Eip712Domain, SolCall, SolStruct};
 
+use serde::{Deserialize, Serialize};
+
 use crate::abi::{Safe, SafeTx};
-use crate::proposal::Signature;
+
+/// One signer's agreement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    /// Who.
+    pub signer: Address,
+    /// 65 bytes: r, s, v.
+    pub signature: Bytes,
+}
 
 /// One call of a Safe, without refunds: what its owners sign.
 #[derive(Debug, Clone, PartialEq, Eq)]

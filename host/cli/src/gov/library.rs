@@ -6,7 +6,6 @@ use std::path::Path;
 use alloy::primitives::B256;
 use bylaw_types::AppCompose;
 
-use super::prepare::Prepared;
 use crate::output::Failure;
 
 /// Manifests by hash.
@@ -45,30 +44,4 @@ impl Library {
     pub(crate) fn get(&self, hash: &B256) -> Option<&AppCompose> {
         self.manifests.get(hash)
     }
-}
-
-/// The manifest that runs now: of the version to be superseded, else of the newest one
-/// that may run, as far as the directory has it.
-pub(crate) async fn running(
-    prepared: &Prepared,
-    at: bylaw_gov::At,
-    directory: Option<&Path>,
-    supersede: Option<B256>,
-) -> Result<Option<String>, Failure> {
-    let Some(directory) = directory else {
-        return Ok(None);
-    };
-    let library = Library::open(directory)?;
-    let hash = match supersede {
-        Some(hash) => Some(hash),
-        None => prepared
-            .chain
-            .versions(at, prepared.target, 0)
-            .await?
-            .iter()
-            .rfind(|version| version.allowed)
-            .map(|version| version.compose_hash),
-    };
-    let manifest = hash.and_then(|hash| library.get(&hash).cloned());
-    Ok(manifest.map(|manifest| manifest.raw().to_owned()))
 }

@@ -1,6 +1,6 @@
 //! From the options of a change to its call.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes};
@@ -10,6 +10,7 @@ use bylaw_gov::text::{TCB_STATUSES, TEE_VARIANTS};
 use bylaw_gov::{Chain, Kind};
 
 use super::change::{AtKms, Change, Common, Frozen, Which};
+use super::library::Library;
 use crate::compose;
 use crate::output::Failure;
 
@@ -102,10 +103,7 @@ impl Change {
                 prepared.next_compose = next;
                 prepared.running_compose = match running {
                     Some(file) => Some(compose::read(&file)?.raw().to_owned()),
-                    None => {
-                        super::library::running(&prepared, at, composes.as_deref(), supersede)
-                            .await?
-                    }
+                    None => find_running(&prepared, at, composes.as_deref(), supersede).await?,
                 };
                 Ok(prepared)
             }
@@ -418,4 +416,30 @@ fn advisory(id: &str) -> Result<B256, Failure> {
         )));
     }
     Ok(B256::right_padding_from(bytes))
+}
+
+/// The manifest that runs now: of the version to be superseded, else of the newest one
+/// that may run, as far as the directory has it.
+async fn find_running(
+    prepared: &Prepared,
+    at: bylaw_gov::At,
+    directory: Option<&Path>,
+    supersede: Option<B256>,
+) -> Result<Option<String>, Failure> {
+    let Some(directory) = directory else {
+        return Ok(None);
+    };
+    let library = Library::open(directory)?;
+    let hash = match supersede {
+        Some(hash) => Some(hash),
+        None => prepared
+            .chain
+            .versions(at, prepared.target, 0)
+            .await?
+            .iter()
+            .rfind(|version| version.allowed)
+            .map(|version| version.compose_hash),
+    };
+    let manifest = hash.and_then(|hash| library.get(&hash).cloned());
+    Ok(manifest.map(|manifest| manifest.raw().to_owned()))
 }
