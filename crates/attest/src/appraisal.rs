@@ -174,23 +174,10 @@ impl Appraisal {
 
     /// What policies may ask beyond the identity.
     ///
-    /// The GPUs count as attested when the measured system, before it handed over to the
-    /// app, recorded a `gpu-attestation` event: at least one NVIDIA device with
-    /// confidential computing on and development tools off.
+    /// The GPUs count as attested when the measured system recorded so before it handed
+    /// over to the app.
     pub fn facts(&self) -> PlatformFacts {
-        #[derive(Deserialize)]
-        struct GpuAttestation {
-            provider: String,
-            devices: u32,
-            cc_mode: String,
-            devtools: bool,
-        }
-        let gpu_attested = self
-            .field("gpu-attestation")
-            .and_then(|payload| serde_json::from_slice::<GpuAttestation>(payload).ok())
-            .is_some_and(|gpu| {
-                gpu.provider == "nvidia" && gpu.devices > 0 && gpu.cc_mode == "on" && !gpu.devtools
-            });
+        let gpu_attested = self.field("gpu-attestation").is_some_and(attests_gpus);
         PlatformFacts {
             tcb_outdated_since: self.tcb_outdated_since,
             gpu_attested,
@@ -270,5 +257,44 @@ impl Appraisal {
             }
         }
         MrAggregated::new(hash.finalize().into())
+    }
+}
+
+/// Whether the payload of a `gpu-attestation` event tells of at least one NVIDIA device
+/// with confidential computing on and development tools off.
+fn attests_gpus(payload: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct GpuAttestation {
+        provider: String,
+        devices: u32,
+        cc_mode: String,
+        devtools: bool,
+    }
+    serde_json::from_slice::<GpuAttestation>(payload).is_ok_and(|gpu| {
+        gpu.provider == "nvidia" && gpu.devices > 0 && gpu.cc_mode == "on" && !gpu.devtools
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_are_attested_only_in_confidential_mode() {
+        let good = r#"{"version":2,"provider":"nvidia","devices":8,"cc_mode":"on","devtools":false,"evidence_sha256":"00"}"#;
+        assert!(attests_gpus(good.as_bytes()));
+        for (from, to) in [
+            ("nvidia", "other"),
+            (":8,", ":0,"),
+            (r#""on""#, r#""off""#),
+            ("false", "true"),
+            (r#","devtools":false"#, ""),
+            ("}", ""),
+        ] {
+            let bad = good.replace(from, to);
+            assert_ne!(bad, good);
+            assert!(!attests_gpus(bad.as_bytes()), "{bad}");
+        }
+        assert!(!attests_gpus(b""));
     }
 }

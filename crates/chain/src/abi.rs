@@ -50,7 +50,6 @@ sol! {
         function supportsInterface(bytes4 interfaceId) external view returns (bool);
         function decide(AppBootInfo calldata info, Facts calldata facts, uint64 time) external view returns (bool isAllowed, string memory reason);
         function explain(AppBootInfo calldata info, Facts calldata facts, uint64 time) external view returns (RuleVerdict[] memory);
-        function explainKms(AppBootInfo calldata info, uint64 time) external view returns (RuleVerdict[] memory);
         function gatewayAppId() external view returns (string memory);
         function registeredApps(address app) external view returns (bool);
         function allowedOsImages(bytes32 hash) external view returns (bool);

@@ -35,7 +35,7 @@ pub(crate) struct Quorum {
 }
 
 /// A block and the endpoints (by position) that agree on it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) block: Block,
     agreeing: Vec<usize>,

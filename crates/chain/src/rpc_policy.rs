@@ -80,6 +80,22 @@ struct Current {
     answers: Mutex<HashMap<(Address, Bytes), Answer>>,
 }
 
+impl Current {
+    /// What is known at `head`: the answers so far, if it is one of `known`, which was
+    /// asked of the same endpoints.
+    async fn new(head: Head, known: &[Arc<Self>]) -> Arc<Self> {
+        let answers = match known.iter().find(|known| known.head == head) {
+            Some(known) => std::mem::take(&mut *known.answers.lock().await),
+            None => HashMap::new(),
+        };
+        Arc::new(Self {
+            head,
+            fetched: Instant::now(),
+            answers: Mutex::new(answers),
+        })
+    }
+}
+
 impl RpcPolicy {
     /// A policy that has not asked anything yet.
     ///
@@ -112,17 +128,7 @@ impl RpcPolicy {
         }
         let head = self.quorum.head().await?;
         self.check_age(&head.block)?;
-        let same = slot.take().filter(|known| known.head.block == head.block);
-        let answers = match same {
-            Some(known) => std::mem::take(&mut *known.answers.lock().await),
-            None => HashMap::new(),
-        };
-        let fetched = Instant::now();
-        let current = Arc::new(Current {
-            head,
-            fetched,
-            answers: Mutex::new(answers),
-        });
+        let current = Current::new(head, slot.as_slice()).await;
         *slot = Some(Arc::clone(&current));
         Ok(current)
     }
@@ -138,19 +144,9 @@ impl RpcPolicy {
             return Ok(slot.clone());
         }
         let heads = self.quorum.newest().await?;
-        let fetched = Instant::now();
         let mut newest = Vec::with_capacity(heads.len());
         for head in heads {
-            let known = slot.iter().find(|known| known.head.block == head.block);
-            let answers = match known {
-                Some(known) => std::mem::take(&mut *known.answers.lock().await),
-                None => HashMap::new(),
-            };
-            newest.push(Arc::new(Current {
-                head,
-                fetched,
-                answers: Mutex::new(answers),
-            }));
+            newest.push(Current::new(head, &slot).await);
         }
         slot.clone_from(&newest);
         Ok(newest)
