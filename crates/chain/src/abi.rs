@@ -104,7 +104,7 @@ impl From<&BootInfo> for AppBootInfo {
 }
 
 /// ERC-165 id of contracts that can be asked about [`Facts`]: the XOR of `decide` and `explain`.
-pub(crate) fn policy_interface() -> alloy::primitives::FixedBytes<4> {
+pub fn policy_interface() -> alloy::primitives::FixedBytes<4> {
     let decide = u32::from_be_bytes(IKms::decideCall::SELECTOR);
     let explain = u32::from_be_bytes(IKms::explainCall::SELECTOR);
     (decide ^ explain).to_be_bytes().into()
@@ -112,7 +112,7 @@ pub(crate) fn policy_interface() -> alloy::primitives::FixedBytes<4> {
 
 impl Facts {
     /// What is known of this VM at `time` (Unix seconds, this machine's clock).
-    pub(crate) fn new(info: &BootInfo, facts: &PlatformFacts, time: u64) -> Self {
+    pub fn new(info: &BootInfo, facts: &PlatformFacts, time: u64) -> Self {
         Self {
             time,
             teeVariant: variant_bit(info.tee_variant),

@@ -5,7 +5,7 @@
 //! JSON-RPC endpoints. Anything that is not a certain yes is a [`Denial`] (the
 //! contract said no) or a [`Doubt`] (nobody could say).
 
-mod abi;
+pub mod abi;
 pub mod contracts;
 mod decision;
 mod doubt;
@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bylaw_types::{AppId, BootInfo, ChainId, ContractAddress, PlatformFacts};
 pub use decision::{Allowance, Block, Decision, Denial};
 pub use doubt::Doubt;
-pub use quorum::http_client;
+pub use quorum::{http_client, redact};
 pub use rpc_policy::{Finality, RpcConfig, RpcPolicy};
 pub use settings::{AppSettings, Explanation, KmsInfo, KmsSettings, RuleVerdict};
 

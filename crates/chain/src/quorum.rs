@@ -329,7 +329,7 @@ fn hex_of(address: Address) -> String {
 }
 
 /// Paths and queries of RPC URLs often hold keys: messages show scheme and host.
-pub(crate) fn redact(url: &str) -> String {
+pub fn redact(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let host = rest.split(['/', '?']).next().unwrap_or_default();
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);

@@ -1,4 +1,5 @@
-//! Every call, view and event of the contracts that governance touches.
+//! Every call, view and event of the contracts that governance touches, beyond what a
+//! KMS asks ([`bylaw_chain::abi`]).
 
 #![allow(missing_docs, reason = "made by a macro from the contracts' interface")]
 #![allow(
@@ -9,34 +10,6 @@
 use alloy::sol;
 
 sol! {
-    #[derive(Debug, PartialEq, Eq)]
-    struct AppBootInfo {
-        address appId;
-        bytes32 composeHash;
-        address instanceId;
-        bytes32 deviceId;
-        bytes32 mrAggregated;
-        bytes32 mrSystem;
-        bytes32 osImageHash;
-        string tcbStatus;
-        string[] advisoryIds;
-    }
-
-    #[derive(Debug, PartialEq, Eq)]
-    struct Facts {
-        uint64 time;
-        uint8 teeVariant;
-        uint64 tcbOutdatedSince;
-        bool gpuAttested;
-    }
-
-    #[derive(Debug, PartialEq, Eq)]
-    struct RuleVerdict {
-        string rule;
-        bool passed;
-        string reason;
-    }
-
     #[derive(Debug, PartialEq, Eq)]
     struct AppPolicy {
         bool allowAnyDevice;
@@ -158,9 +131,6 @@ sol! {
         function deregisteredApps(address appId) external view returns (bool);
         function allowedOsImages(bytes32 osImageHash) external view returns (bool);
         function kmsNodes() external view returns (bytes32[] memory nodeIds, KmsNode[] memory nodes);
-        function isAppAllowed(AppBootInfo bootInfo) external view returns (bool isAllowed, string memory reason);
-        function decide(AppBootInfo bootInfo, Facts facts, uint64 time) external view returns (bool isAllowed, string memory reason);
-        function explain(AppBootInfo bootInfo, Facts facts, uint64 time) external view returns (RuleVerdict[] memory);
     }
 
     #[derive(Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::{Filter, Log, TransactionRequest};
 use alloy::sol_types::SolCall;
 use alloy::transports::{RpcError, TransportErrorKind};
+use bylaw_chain::redact;
 
 /// Why something could not be read or done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -310,11 +311,4 @@ impl Chain {
             reason,
         }
     }
-}
-
-fn redact(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    format!("{scheme}://{host}")
 }

@@ -1,7 +1,7 @@
 //! What holds and what waits, as one picture at one block.
 
 use alloy::primitives::{Address, B256};
-use alloy::sol_types::SolCall;
+use bylaw_chain::abi::policy_interface;
 use serde::Serialize;
 
 use crate::abi::{PendingChange, VersionInfo, Views};
@@ -206,13 +206,6 @@ pub struct KmsView {
 /// Most versions read; more would not fit on a page.
 const MAX_VERSIONS: u32 = 1_000;
 const PAGE: u32 = 50;
-
-/// ERC-165 id of contracts that judge with facts, see `IAppPolicy`.
-fn policy_interface() -> alloy::primitives::FixedBytes<4> {
-    let decide = u32::from_be_bytes(Views::decideCall::SELECTOR);
-    let explain = u32::from_be_bytes(Views::explainCall::SELECTOR);
-    (decide ^ explain).to_be_bytes().into()
-}
 
 impl Chain {
     /// Which interface the contract speaks.

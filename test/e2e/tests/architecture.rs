@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bylaw-attest", &["types"]),
     ("bylaw-keys", &["types"]),
     ("bylaw-chain", &["types"]),
-    ("bylaw-gov", &["types"]),
+    ("bylaw-gov", &["types", "chain"]),
     ("bylaw-rpc", &[]),
     ("bylaw-ratls", &["types", "attest", "keys"]),
     ("bylaw-attester", &["types", "attest", "keys", "rpc"]),

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use bylaw_attest::Mode;
-use bylaw_gov::abi::{AppBootInfo, Facts, RuleVerdict, Views};
+use bylaw_chain::abi::{AppBootInfo, Facts, IKms, RuleVerdict};
 use bylaw_gov::text::{TEE_VARIANTS, time};
 use bylaw_gov::{At, Chain, Kind};
-use bylaw_types::TcbStatus;
+use bylaw_types::{
+    AppId, BootInfo, ComposeHash, DeviceId, MrAggregated, MrSystem, OsImageHash, PlatformFacts,
+    TcbStatus, TeeVariant,
+};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
@@ -42,14 +45,14 @@ pub(crate) struct Args {
     #[arg(long, default_value = "UpToDate", conflicts_with = "source")]
     tcb_status: TcbStatus,
     /// Since when the platform lacks a TCB level, Unix time.
-    #[arg(long, default_value_t = 0, conflicts_with = "source")]
-    tcb_outdated_since: u64,
+    #[arg(long, conflicts_with = "source")]
+    tcb_outdated_since: Option<u64>,
     /// Advisories that apply to the platform.
     #[arg(long, conflicts_with = "source")]
     advisory: Vec<String>,
     /// Kind of TEE.
-    #[arg(long, default_value = "tdx", value_parser = TEE_VARIANTS, conflicts_with = "source")]
-    tee: String,
+    #[arg(long, default_value = "tdx", value_parser = tee_variant, conflicts_with = "source")]
+    tee: TeeVariant,
     /// Its GPUs are attested.
     #[arg(long, conflicts_with = "source")]
     gpu_attested: bool,
@@ -67,18 +70,18 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
     let at = chain.latest().await?;
     let when = match (args.at, args.after) {
         (Some(time), _) => time.max(at.timestamp),
-        (None, Some(after)) => at.timestamp + after.as_secs(),
+        (None, Some(after)) => at.timestamp.saturating_add(after.as_secs()),
         (None, None) => at.timestamp,
     };
     let (who, facts) = match &args.source {
-        Some(source) => from_evidence(source, &args.trust, when).await?,
-        None => described(&args, when)?,
+        Some(source) => from_evidence(source, &args.trust).await?,
+        None => described(&args)?,
     };
-    let (rules, note) = judge(&chain, at, kms, &who, facts, when).await?;
+    let (rules, note) = judge(&chain, at, kms, &who, &facts, when).await?;
     let failed = rules.iter().find(|rule| !rule.passed);
     let mut lines = vec![
-        ("app", who.appId.to_string()),
-        ("compose hash", who.composeHash.to_string()),
+        ("app", app_of(&who).to_string()),
+        ("compose hash", format!("0x{}", who.compose_hash)),
         ("time", time(when)),
     ];
     for rule in &rules {
@@ -99,8 +102,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
         .map(|rule| json!({ "rule": rule.rule, "passed": rule.passed, "reason": rule.reason }))
         .collect();
     let value = json!({
-        "allowed": failed.is_none(), "time": when, "block": at, "app": who.appId,
-        "compose_hash": who.composeHash, "rules": rows, "note": note,
+        "allowed": failed.is_none(), "time": when, "block": at, "app": app_of(&who),
+        "compose_hash": format!("0x{}", who.compose_hash), "rules": rows, "note": note,
     });
     output.result(&lines, &value);
     match failed {
@@ -118,14 +121,14 @@ async fn judge(
     chain: &Chain,
     at: At,
     kms: Address,
-    who: &AppBootInfo,
-    facts: Facts,
+    who: &BootInfo,
+    facts: &PlatformFacts,
     when: u64,
 ) -> Result<(Vec<RuleVerdict>, Option<&'static str>), Failure> {
     if chain.kind(at, kms).await? == Kind::Bylaw {
-        let call = Views::explainCall {
-            bootInfo: who.clone(),
-            facts,
+        let call = IKms::explainCall {
+            info: AppBootInfo::from(who),
+            facts: Facts::new(who, facts, when),
             time: when,
         };
         let rules = chain.ask(at, kms, call).await?;
@@ -134,12 +137,12 @@ async fn judge(
                 "the KMS contract {kms} does not explain itself"
             ))
         })?;
-        let custom = chain.kind(at, who.appId).await? != Kind::Bylaw;
+        let custom = chain.kind(at, app_of(who)).await? != Kind::Bylaw;
         let note = custom.then_some("the app's contract knows no times: it was asked about now");
         return Ok((rules, note));
     }
-    let call = Views::isAppAllowedCall {
-        bootInfo: who.clone(),
+    let call = IKms::isAppAllowedCall {
+        info: AppBootInfo::from(who),
     };
     let said = chain.ask(at, kms, call).await?.ok_or_else(|| {
         Failure::Failed(anyhow::anyhow!(
@@ -155,7 +158,7 @@ async fn judge(
     Ok((vec![rule], Some(note)))
 }
 
-fn described(args: &Args, when: u64) -> Result<(AppBootInfo, Facts), Failure> {
+fn described(args: &Args) -> Result<(BootInfo, PlatformFacts), Failure> {
     let app = args
         .of
         .app()
@@ -169,63 +172,54 @@ fn described(args: &Args, when: u64) -> Result<(AppBootInfo, Facts), Failure> {
             ));
         }
     };
-    let bit = TEE_VARIANTS
-        .iter()
-        .position(|name| *name == args.tee)
-        .unwrap_or_default();
-    let who = AppBootInfo {
-        appId: app,
-        composeHash: hash,
-        instanceId: Address::ZERO,
-        deviceId: args.device,
-        mrAggregated: B256::ZERO,
-        mrSystem: B256::ZERO,
-        osImageHash: args.os_image,
-        tcbStatus: args.tcb_status.as_str().to_owned(),
-        advisoryIds: args.advisory.clone(),
+    let bytes = |word: B256| word.0;
+    let who = BootInfo {
+        tee_variant: args.tee,
+        mr_aggregated: MrAggregated::new([0; 32]),
+        os_image_hash: OsImageHash::new(bytes(args.os_image)),
+        mr_system: MrSystem::new([0; 32]),
+        app_id: AppId::new(app.into_array()),
+        compose_hash: ComposeHash::new(bytes(hash)),
+        instance_id: None,
+        device_id: DeviceId::new(bytes(args.device)),
+        key_provider_info: vec![],
+        tcb_status: args.tcb_status,
+        advisory_ids: args.advisory.clone(),
     };
-    let facts = Facts {
-        time: when,
-        teeVariant: 1 << bit,
-        tcbOutdatedSince: args.tcb_outdated_since,
-        gpuAttested: args.gpu_attested,
+    let facts = PlatformFacts {
+        tcb_outdated_since: args.tcb_outdated_since,
+        gpu_attested: args.gpu_attested,
     };
     Ok((who, facts))
+}
+
+fn app_of(who: &BootInfo) -> Address {
+    Address::from(who.app_id.to_bytes())
+}
+
+/// A kind of TEE by the name that policies use.
+fn tee_variant(name: &str) -> Result<TeeVariant, String> {
+    let variants = [
+        TeeVariant::Tdx,
+        TeeVariant::GcpTdx,
+        TeeVariant::NitroEnclave,
+        TeeVariant::SevSnp,
+        TeeVariant::AwsNitroTpm,
+    ];
+    let position = TEE_VARIANTS.iter().position(|known| *known == name);
+    position
+        .and_then(|position| variants.get(position).copied())
+        .ok_or_else(|| format!("one of {}", TEE_VARIANTS.join(", ")))
 }
 
 async fn from_evidence(
     source: &str,
     trust: &TrustArgs,
-    when: u64,
-) -> Result<(AppBootInfo, Facts), Failure> {
+) -> Result<(BootInfo, PlatformFacts), Failure> {
     let found = load(source).await?;
     let appraisal = appraise(trust, false, &found).await?;
-    let info = appraisal
+    let who = appraisal
         .identify(Mode::Full, None)
         .map_err(|error| Failure::Unverified(error.to_string()))?;
-    let known = appraisal.facts();
-    let name = info
-        .tee_variant
-        .as_str()
-        .trim_start_matches("dstack-")
-        .replace("amd-", "");
-    let bit = TEE_VARIANTS.iter().position(|known| *known == name);
-    let who = AppBootInfo {
-        appId: Address::from(info.app_id.to_bytes()),
-        composeHash: B256::from(info.compose_hash.to_bytes()),
-        instanceId: Address::from(info.instance_id.map_or([0; 20], |id| id.to_bytes())),
-        deviceId: B256::from(info.device_id.to_bytes()),
-        mrAggregated: B256::from(info.mr_aggregated.to_bytes()),
-        mrSystem: B256::from(info.mr_system.to_bytes()),
-        osImageHash: B256::from(info.os_image_hash.to_bytes()),
-        tcbStatus: info.tcb_status.as_str().to_owned(),
-        advisoryIds: info.advisory_ids.clone(),
-    };
-    let facts = Facts {
-        time: when,
-        teeVariant: bit.map_or(0, |bit| 1 << bit),
-        tcbOutdatedSince: known.tcb_outdated_since.unwrap_or_default(),
-        gpuAttested: known.gpu_attested,
-    };
-    Ok((who, facts))
+    Ok((who, appraisal.facts()))
 }
