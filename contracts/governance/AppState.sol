@@ -82,11 +82,6 @@ abstract contract AppState is GovernedState {
 
     // ------------------------------------------------------------ reading
 
-    /// @dev The time asked about: 0 stands for now, and so does the past, which is not kept.
-    function _atOrNow(uint64 time) internal view returns (uint64) {
-        return time < _now() ? _now() : time;
-    }
-
     enum Standing {
         Unknown,
         Active,

@@ -151,7 +151,7 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
         _settle();
         bool atOnce = _governed().delay == 0;
         if (atOnce) _drop(_id(PolicyLabels.IMPLEMENTATION_UPGRADE, 0));
-        if (atOnce || _isExecutable(newImplementation, data)) {
+        if (atOnce || _takeDue(newImplementation, data)) {
             super.upgradeToAndCall(newImplementation, data);
             return;
         }
@@ -279,7 +279,8 @@ abstract contract Governed is GovernedState, Ownable2StepUpgradeable, UUPSUpgrad
         return policy != PolicyLabels.IMPLEMENTATION_UPGRADE && policy != PolicyLabels.OWNER;
     }
 
-    function _isExecutable(address newImplementation, bytes memory data) private returns (bool) {
+    /// @dev Takes the upgrade off the queue, if it is the one that waits; reverts when that is too early.
+    function _takeDue(address newImplementation, bytes memory data) private returns (bool) {
         bytes32 id = _id(PolicyLabels.IMPLEMENTATION_UPGRADE, 0);
         Change memory change = _change(id);
         if (change.activatesAt == 0 || change.value != _word(newImplementation)) return false;

@@ -57,6 +57,11 @@ abstract contract GovernedState {
         return uint64(block.timestamp);
     }
 
+    /// @dev The time asked about: 0 stands for now, and so does the past, which is not kept.
+    function _atOrNow(uint64 time) internal view returns (uint64) {
+        return time < _now() ? _now() : time;
+    }
+
     function _address(bytes32 word) internal pure returns (address) {
         return address(uint160(uint256(word)));
     }

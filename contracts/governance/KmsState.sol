@@ -64,11 +64,6 @@ abstract contract KmsState is IKmsTypes, GovernedState {
 
     // ------------------------------------------------------------ reading
 
-    /// @dev The time asked about: 0 stands for now, and so does the past, which is not kept.
-    function _atOrNow(uint64 time) internal view returns (uint64) {
-        return time < _now() ? _now() : time;
-    }
-
     function _currentAppImplementation() internal view returns (address) {
         bytes32 id = _id(PolicyLabels.APP_IMPLEMENTATION, 0);
         return _matured(id, _now()) ? _address(_change(id).value) : _appImplementation;
