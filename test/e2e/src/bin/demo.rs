@@ -179,38 +179,38 @@ async fn govern(started: Instant, world: &World, kms: &Kms) -> anyhow::Result<()
     let guardian = world.account(4).to_string();
     let file = world.directory().join("proposal.json");
     let file = file.to_str().context("a path of ASCII")?;
-    let propose = |change: &[&str]| {
+    let propose = |change: &[&str], of: &[&str]| {
         let _ = std::fs::remove_file(file);
         cli(
             world,
-            &[&["gov", "propose"], change, &of, &["--out", file]].concat(),
+            &[&["gov", "propose"], change, of, &["--out", file]].concat(),
         )
     };
-    let alone = |change: &[&str]| {
-        propose(change)?;
+    let alone = |change: &[&str], of: &[&str]| {
+        propose(change, of)?;
         cli_as(world, &owner, &["gov", "execute", file])
     };
-    let together = |change: &[&str]| {
-        let proposed = propose(change)?;
+    let together = |change: &[&str], of: &[&str]| {
+        let proposed = propose(change, of)?;
         for key in safe.keystores.iter().take(2) {
             cli_as(world, key, &["gov", "sign", file, "--yes"])?;
         }
         cli_as(world, &owner, &["gov", "execute", file])?;
         anyhow::Ok(proposed)
     };
-    alone(&["guardian", &guardian])?;
-    alone(&["delay", "24h"])?;
+    let heir = safe.address.to_string();
+    alone(&["owner", &heir], &["--kms"])?;
+    together(&["accept-ownership"], &["--kms"])?;
+    alone(&["guardian", &guardian], &of)?;
+    alone(&["delay", "24h"], &of)?;
     // Offering the ownership widens: it waits a day like everything that does.
-    alone(&["owner", &safe.address.to_string()])?;
+    alone(&["owner", &heir], &of)?;
     world.advance(DAY).await?;
-    together(&["accept-ownership"])?;
+    together(&["accept-ownership"], &of)?;
     say(
         started,
         "owner",
-        &format!(
-            "a 2-of-3 Safe at {} now owns the app; changes wait a day",
-            safe.address
-        ),
+        &format!("a 2-of-3 Safe at {heir} now owns KmsAuth and the app, whose changes wait a day"),
     );
 
     let next = changed(&app, "nginx:2");
@@ -218,7 +218,7 @@ async fn govern(started: Instant, world: &World, kms: &Kms) -> anyhow::Result<()
     bylaw_types::file::write_atomic(&compose, next.compose.as_bytes())?;
     let compose = compose.to_str().context("a path of ASCII")?;
     let old = format!("0x{}", app.compose_hash()?);
-    let proposed = together(&["version", "--compose", compose, "--supersede", &old])?;
+    let proposed = together(&["version", "--compose", compose, "--supersede", &old], &of)?;
     say(
         started,
         "proposed",
@@ -244,7 +244,7 @@ async fn govern(started: Instant, world: &World, kms: &Kms) -> anyhow::Result<()
 
     let evil = changed(&app, "evil");
     bylaw_types::file::write_atomic(std::path::Path::new(compose), evil.compose.as_bytes())?;
-    together(&["version", "--compose", compose])?;
+    together(&["version", "--compose", compose], &of)?;
     say(
         started,
         "stolen",
