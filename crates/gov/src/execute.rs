@@ -123,7 +123,7 @@ impl Proposal {
                 .await?;
             return Ok(Executed::Scheduled(
                 receipt.transaction_hash,
-                mined.timestamp + min_delay,
+                mined.timestamp.saturating_add(min_delay),
             ));
         }
         if due > at.timestamp {

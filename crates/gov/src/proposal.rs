@@ -1,6 +1,6 @@
 //! One call that waits for those who decide, as a file.
 
-use alloy::primitives::{Address, B256, Bytes, keccak256};
+use alloy::primitives::{Address, B256, Bytes};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use bylaw_types::{AppCompose, ComposeHash};
@@ -26,7 +26,7 @@ pub struct Proposal {
     pub data: Bytes,
     /// Who decides.
     pub authority: Authority,
-    /// Tells it from the same call at another time; used by timelocks.
+    /// At random: tells it from the same call at another time; used by timelocks.
     pub salt: B256,
     /// Manifests it is about, whole: what a reviewer compares. The first is the one that
     /// runs now, the second the one to come; either may be missing.
@@ -119,18 +119,13 @@ pub enum ProposalError {
 impl Proposal {
     /// A proposal for whoever decides.
     pub fn new(chain_id: u64, target: Address, data: Bytes, authority: Authority) -> Self {
-        let nonce = match &authority {
-            Authority::Safe { nonce, .. } => *nonce,
-            _ => 0,
-        };
-        let salt = keccak256([&data[..], &nonce.to_be_bytes()].concat());
         Self {
             version: 1,
             chain_id,
             target,
             data,
             authority,
-            salt,
+            salt: B256::random(),
             running_compose: None,
             next_compose: None,
             signatures: vec![],
@@ -174,14 +169,24 @@ impl Proposal {
     /// the call: adding a version beside others does not mention them.
     fn check_compose(&self, compose: &AppCompose, is_next: bool) -> Result<(), ProposalError> {
         let hash = compose.hash();
-        let mentioned = self
-            .data
-            .windows(ComposeHash::LEN)
-            .any(|window| window == hash.as_bytes());
-        if is_next && !mentioned {
+        if is_next && !self.mentions(&hash) {
             return Err(ProposalError::ForeignCompose { actual: hash });
         }
         Ok(())
+    }
+
+    /// Hash of the manifest shown as the running one, and whether the call is about it,
+    /// as a call that supersedes is. Otherwise only the proposer says that it runs.
+    pub fn running(&self) -> Option<(ComposeHash, bool)> {
+        let raw = self.running_compose.as_ref()?;
+        let hash = AppCompose::parse(raw.as_bytes()).ok()?.hash();
+        Some((hash, self.mentions(&hash)))
+    }
+
+    fn mentions(&self, hash: &ComposeHash) -> bool {
+        self.data
+            .windows(ComposeHash::LEN)
+            .any(|window| window == hash.as_bytes())
     }
 
     /// What it does, from the call itself.

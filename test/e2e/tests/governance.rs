@@ -396,6 +396,10 @@ async fn a_timelock_decides() {
     step().unwrap();
     let shown = cli(&world, &["gov", "show", "--app", &id]).unwrap();
     assert_eq!(shown["app"]["delay"], 3600);
+
+    // The same again is another operation of the timelock.
+    propose(&["delay", "1h"]);
+    assert!(step().unwrap()["executable_at"].as_u64().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -170,6 +170,27 @@ fn a_file_shows_only_manifests_that_the_call_is_about() {
 }
 
 #[test]
+fn the_other_side_of_a_comparison_is_named_by_the_call_or_not() {
+    let manifest = r#"{"manifest_version":2,"name":"a","runner":"docker-compose"}"#;
+    let hash = AppCompose::parse(manifest.as_bytes()).unwrap().hash();
+    let mut shown = proposal();
+    assert_eq!(shown.running(), None);
+    shown.running_compose = Some(manifest.to_owned());
+    assert_eq!(shown.running(), Some((hash, false)));
+    let call = Calls::retireCall {
+        composeHash: hash.to_bytes().into(),
+    };
+    shown.data = call.abi_encode().into();
+    assert_eq!(shown.running(), Some((hash, true)));
+}
+
+/// A timelock carries out one call of one salt once.
+#[test]
+fn the_same_call_can_be_proposed_again() {
+    assert_ne!(proposal().salt, proposal().salt);
+}
+
+#[test]
 fn a_file_is_refused_as_a_whole() {
     let json = String::from_utf8(proposal().to_json()).unwrap();
     for (from, to) in [

@@ -199,6 +199,15 @@ fn describe(proposal: &Proposal) -> (Vec<(&'static str, String)>, Value) {
         let name = if index == 0 { "compose" } else { "" };
         lines.push((name, format!("{} {}", line.tag, line.text)));
     }
+    // The call does not vouch for the other side of a comparison unless it names it.
+    if let Some((hash, is_named)) = proposal.running() {
+        let who = if is_named {
+            "which the call names"
+        } else {
+            "WHICH ONLY THE PROPOSER SAYS RUNS: compare it with `bylaw gov show`"
+        };
+        lines.push(("compared with", format!("0x{hash}, {who}")));
+    }
     let signers: Vec<Address> = proposal.signatures.iter().map(|one| one.signer).collect();
     let value = json!({
         "title": title, "target": proposal.target, "chain_id": proposal.chain_id,
