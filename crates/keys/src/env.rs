@@ -1,139 +1,138 @@
-//! Encrypted environment variables (keys reference, section 7).
+//! Encrypted environment variables (keys reference, section 7; `docs/environment.md`).
 //!
-//! `ephemeral public key (32) || IV (12) || AES-256-GCM ciphertext and tag`; the
-//! key is the raw X25519 shared secret.
+//! Two forms exist: [`anonymous`], which keeps a secret and says nothing about its
+//! sender, and [`signed`], which one of the app's signers made for this app, in an
+//! order. [`open`] takes a file as the host delivers it and applies the manifest's
+//! rules; what comes out is an [`Environment`] of well-formed variables.
 
-use aes_gcm::Aes256Gcm;
-use aes_gcm::aead::{Aead, KeyInit};
-use x25519_dalek::{PublicKey, SharedSecret, StaticSecret};
-use zeroize::Zeroizing;
+mod anonymous;
+mod signed;
+mod variables;
 
-use crate::{KeyError, Secret};
+pub use anonymous::{decrypt_anonymous, encrypt_anonymous};
+use bylaw_types::compose::{EncryptedEnvRules, EnvVersion};
+use bylaw_types::{AppId, SignerAddress};
+pub use signed::SealedEnv;
+pub use variables::{Environment, MAX_ENV_VALUE};
 
-/// Why an environment does not open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+use crate::{KeyError, Secret, SignatureError};
+
+/// Longest file that is opened, in bytes.
+pub const MAX_ENV_FILE: usize = 256 * 1024;
+/// Ephemeral public key, IV and tag.
+const SEALED_MIN: usize = 32 + 12 + 16;
+
+/// Why an environment does not open, or cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvError {
-    /// Shorter than key, IV and tag.
-    #[error("encrypted environment is {0} bytes; it has at least 60")]
+    /// More than [`MAX_ENV_FILE`].
+    #[error("encrypted environment is {0} bytes; the limit is {MAX_ENV_FILE}")]
+    TooLong(usize),
+    /// Shorter than what every form begins with.
+    #[error("encrypted environment is {0} bytes; too short to be one")]
     TooShort(usize),
     /// A key that forces a known secret.
-    #[error("the ephemeral public key yields an all-zero shared secret")]
+    #[error("the X25519 public key yields an all-zero shared secret")]
     WeakKey,
     /// Made for another app, or changed.
     #[error("encrypted environment does not open: made for another app, or changed")]
     Broken,
+    /// The manifest does not name this form.
+    #[error(
+        "encrypted environment is of version {0}, which app-compose.json does not accept \
+         (encrypted_env.versions)"
+    )]
+    Version(u8),
+    /// The signature is malformed.
+    #[error("signature of the encrypted environment: {0}")]
+    Signature(#[from] SignatureError),
+    /// Somebody else signed it, or it was made for another app.
+    #[error(
+        "encrypted environment is signed by 0x{0}, not by a signer in app-compose.json \
+         (encrypted_env.signers), or it was made for another app"
+    )]
+    Signer(SignerAddress),
+    /// An older file than one that was opened already.
+    #[error("encrypted environment has revision {revision}, older than {least}")]
+    Stale {
+        /// Of the file.
+        revision: u64,
+        /// Lowest that opens.
+        least: u64,
+    },
+    /// The plaintext is not `{"env":[{"key":…,"value":…}]}`.
+    #[error("environment is not {{\"env\":[{{\"key\":…,\"value\":…}}]}}: {0}")]
+    Plaintext(String),
+    /// A name or value that no shell has.
+    #[error("environment variable {name:?}: {reason}")]
+    Variable {
+        /// Its name, cut to 64 characters.
+        name: String,
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// No randomness.
     #[error(transparent)]
     Key(#[from] KeyError),
 }
 
-/// Encrypts for the holder of `recipient`'s secret.
+/// An environment that opened.
+#[derive(Debug)]
+pub struct OpenedEnv {
+    /// Its variables; not yet filtered by the manifest's `allowed_envs`.
+    pub environment: Environment,
+    /// Who signed it, and its revision; `None` for the anonymous form.
+    pub signed: Option<(SignerAddress, u64)>,
+}
+
+/// Opens a file as the host delivers it.
 ///
-/// # Errors
-/// [`EnvError::WeakKey`] for a public key of small order.
-pub fn encrypt(recipient: &[u8; 32], plaintext: &[u8]) -> Result<Vec<u8>, EnvError> {
-    let mut iv = [0; 12];
-    getrandom::fill(&mut iv).map_err(|_| KeyError::Randomness)?;
-    encrypt_with(&Secret::random()?, iv, recipient, plaintext)
-}
-
-fn encrypt_with(
-    ephemeral: &Secret,
-    iv: [u8; 12],
-    recipient: &[u8; 32],
-    plaintext: &[u8],
-) -> Result<Vec<u8>, EnvError> {
-    let secret = StaticSecret::from(*ephemeral.expose());
-    let sealed = cipher(&secret.diffie_hellman(&PublicKey::from(*recipient)))?
-        .encrypt(&iv.into(), plaintext)
-        .map_err(|_| EnvError::Broken)?;
-    Ok([&PublicKey::from(&secret).to_bytes()[..], &iv, &sealed].concat())
-}
-
-/// Decrypts with the app's env key.
+/// `last_revision` is the highest revision this disk has seen, 0 for none: an older
+/// signed file is refused, so that the host cannot go back.
 ///
 /// # Errors
 /// [`EnvError`].
-pub fn decrypt(env_crypt_key: &Secret, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, EnvError> {
-    let too_short = EnvError::TooShort(sealed.len());
-    if sealed.len() < 32 + 12 + 16 {
-        return Err(too_short);
+pub fn open(
+    file: &[u8],
+    env_crypt_key: &Secret,
+    app_id: &AppId,
+    rules: &EncryptedEnvRules,
+    last_revision: u64,
+) -> Result<OpenedEnv, EnvError> {
+    if file.len() > MAX_ENV_FILE {
+        return Err(EnvError::TooLong(file.len()));
     }
-    let (public, rest) = sealed.split_first_chunk::<32>().ok_or(too_short)?;
-    let (iv, ciphertext) = rest.split_first_chunk::<12>().ok_or(too_short)?;
-    let secret = StaticSecret::from(*env_crypt_key.expose());
-    cipher(&secret.diffie_hellman(&PublicKey::from(*public)))?
-        .decrypt(&(*iv).into(), ciphertext)
-        .map(Zeroizing::new)
-        .map_err(|_| EnvError::Broken)
-}
-
-fn cipher(shared: &SharedSecret) -> Result<Aes256Gcm, EnvError> {
-    if !shared.was_contributory() {
-        return Err(EnvError::WeakKey);
+    let version = if signed::is_signed(file) {
+        EnvVersion::Signed
+    } else {
+        EnvVersion::Anonymous
+    };
+    if !rules.accepts(version) {
+        return Err(EnvError::Version(version.into()));
     }
-    Ok(Aes256Gcm::new(shared.as_bytes().into()))
+    if version == EnvVersion::Anonymous {
+        let plaintext = decrypt_anonymous(env_crypt_key, file)?;
+        return Ok(OpenedEnv {
+            environment: Environment::parse(&plaintext)?,
+            signed: None,
+        });
+    }
+    let (envelope, signature) = SealedEnv::parse(file, app_id)?;
+    let signer = envelope.signer(signature)?;
+    if !rules.signers.contains(&signer) {
+        return Err(EnvError::Signer(signer));
+    }
+    let revision = envelope.revision();
+    let least = rules.min_revision.max(last_revision);
+    if revision < least {
+        return Err(EnvError::Stale { revision, least });
+    }
+    let plaintext = envelope.decrypt(env_crypt_key)?;
+    Ok(OpenedEnv {
+        environment: Environment::parse(&plaintext)?,
+        signed: Some((signer, revision)),
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn vectors() -> serde_json::Value {
-        serde_json::from_str(include_str!("../../../test/vectors/keys/key-vectors.json")).unwrap()
-    }
-
-    fn bytes(value: &serde_json::Value) -> Vec<u8> {
-        hex::decode(value.as_str().unwrap()).unwrap()
-    }
-
-    fn secret(value: &serde_json::Value) -> Secret {
-        Secret::from_slice(&bytes(value)).unwrap()
-    }
-
-    #[test]
-    fn encryption_matches_the_vector() {
-        let all = vectors();
-        let vector = &all["env_encryption"];
-        let recipient = bytes(&all["env_encrypt_key"]["x25519_public_key"])
-            .try_into()
-            .unwrap();
-        let sealed = encrypt_with(
-            &secret(&vector["ephemeral_secret"]),
-            bytes(&vector["iv"]).try_into().unwrap(),
-            &recipient,
-            vector["plaintext_utf8"].as_str().unwrap().as_bytes(),
-        )
-        .unwrap();
-        assert_eq!(hex::encode(&sealed), vector["ciphertext"].as_str().unwrap());
-        let opened = decrypt(&secret(&all["env_encrypt_key"]["secret"]), &sealed).unwrap();
-        assert_eq!(
-            opened.as_slice(),
-            vector["plaintext_utf8"].as_str().unwrap().as_bytes()
-        );
-    }
-
-    #[test]
-    fn upstreams_constant_decrypts() {
-        let all = vectors();
-        let vector = &all["upstream_constants"]["env_decrypt"];
-        let opened = decrypt(&secret(&vector["secret"]), &bytes(&vector["ciphertext"])).unwrap();
-        assert_eq!(
-            opened.as_slice(),
-            vector["plaintext_utf8"].as_str().unwrap().as_bytes()
-        );
-    }
-
-    #[test]
-    fn changed_short_and_weak_inputs_are_refused() {
-        let key = Secret::random().unwrap();
-        let public = PublicKey::from(&StaticSecret::from(*key.expose())).to_bytes();
-        let mut sealed = encrypt(&public, b"x").unwrap();
-        assert_eq!(decrypt(&key, &sealed[..59]), Err(EnvError::TooShort(59)));
-        sealed[50] ^= 1;
-        assert_eq!(decrypt(&key, &sealed), Err(EnvError::Broken));
-        sealed[..32].fill(0);
-        assert_eq!(decrypt(&key, &sealed), Err(EnvError::WeakKey));
-        assert_eq!(encrypt(&[0; 32], b"x"), Err(EnvError::WeakKey));
-    }
-}
+mod tests;

@@ -14,7 +14,10 @@ mod signature;
 
 pub use app::{Algorithm, AppKey, AppKeyError, DerivedKey, SeedKeys, verify as verify_data};
 pub use derive::P256Key;
-pub use env::{EnvError, decrypt as decrypt_env, encrypt as encrypt_env};
+pub use env::{
+    EnvError, Environment, MAX_ENV_FILE, MAX_ENV_VALUE, OpenedEnv, SealedEnv, decrypt_anonymous,
+    encrypt_anonymous, open as open_env,
+};
 pub use root::{AppKeys, RootKeys, RootMaterial};
 pub use secret::Secret;
 pub use signature::{

@@ -2,7 +2,7 @@
 //!
 //! 65 bytes `r || s || recovery id` (0 or 1) over Keccak-256, deterministic, low s.
 
-use bylaw_types::AppId;
+use bylaw_types::{AppId, SignerAddress};
 use k256::ecdsa::{RecoveryId, Signature, SigningKey, VerifyingKey};
 use sha3::{Digest, Keccak256};
 
@@ -104,6 +104,19 @@ pub fn recover(signature: &[u8], parts: &[&[u8]]) -> Result<[u8; 33], SignatureE
     VerifyingKey::recover_from_digest(keccak(parts), &signature, recovery)
         .map(|key| compressed(&key))
         .map_err(|_| SignatureError::Unrecoverable)
+}
+
+/// The Ethereum address of a compressed public key: the last 20 bytes of the
+/// Keccak-256 of its coordinates.
+pub(crate) fn address_of(public: &[u8; 33]) -> Result<SignerAddress, SignatureError> {
+    let key = VerifyingKey::from_sec1_bytes(public).map_err(|_| SignatureError::Unrecoverable)?;
+    let point = key.to_encoded_point(false);
+    let digest: [u8; 32] = keccak(&[point.as_bytes().get(1..).unwrap_or_default()])
+        .finalize()
+        .into();
+    let mut address = [0; 20];
+    address.copy_from_slice(&digest[12..]);
+    Ok(SignerAddress::new(address))
 }
 
 fn expect(signer: [u8; 33], expected: &[u8]) -> Result<(), SignatureError> {

@@ -6,6 +6,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{ChainId, ComposeHash, ContractAddress};
 
+mod encrypted_env;
+
+pub use encrypted_env::{EncryptedEnvRules, EnvVersion};
+
 /// Newest manifest version this code understands.
 pub const MAX_MANIFEST_VERSION: u32 = 3;
 /// Most init scripts a manifest may have.
@@ -144,6 +148,9 @@ pub struct Manifest {
     /// Governance this app insists on.
     #[serde(default)]
     pub governance: Option<Governance>,
+    /// Which encrypted environments are opened, and whose; ours, beside upstream's fields.
+    #[serde(default)]
+    pub encrypted_env: EncryptedEnvRules,
     /// Conditions on the platform; manifest 3 and later.
     #[serde(default)]
     pub requirements: Option<Requirements>,
@@ -349,6 +356,9 @@ impl Manifest {
         if hex::decode(&self.key_provider_id).is_err() {
             return Err(field("key_provider_id", "must be hexadecimal or empty"));
         }
+        self.encrypted_env
+            .check()
+            .map_err(|reason| field("encrypted_env", reason))?;
         Ok(())
     }
 }
@@ -388,128 +398,4 @@ fn sorted(value: serde_json::Value) -> serde_json::Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<AppCompose, ComposeError> {
-        AppCompose::parse(text.as_bytes())
-    }
-
-    const MINIMAL: &str = r#"{"manifest_version":2,"name":"a","runner":"docker-compose"}"#;
-
-    #[test]
-    fn upstream_simulator_manifest_parses_and_hashes() {
-        let bytes = include_bytes!("../../../test/vectors/simulator/app-compose.json");
-        let compose = AppCompose::parse(bytes).unwrap();
-        assert_eq!(
-            compose.hash().to_string(),
-            "65b4e574f16973956908b6359920593c3b7d9f36f38e81a47f996a0c0d5435bb"
-        );
-        assert_eq!(compose.manifest().key_provider(), KeyProvider::Kms);
-        assert!(compose.manifest().uses_gateway());
-    }
-
-    #[test]
-    fn the_hash_is_over_the_exact_bytes() {
-        let spaced = MINIMAL.replace(',', ", ");
-        assert_ne!(
-            parse(MINIMAL).unwrap().hash(),
-            parse(&spaced).unwrap().hash()
-        );
-    }
-
-    #[test]
-    fn versions_are_numbers_up_to_2_and_text_from_3() {
-        let with = |version: &str| {
-            parse(&format!(
-                r#"{{"manifest_version":{version},"name":"a","runner":"bash"}}"#
-            ))
-        };
-        for good in ["1", "2", "\"1\"", "\"2\"", "\"3\""] {
-            assert!(with(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "0", "3", "4", "\"0\"", "\"03\"", "\"4\"", "\"+2\"", "-1", "2.0", "null",
-        ] {
-            assert!(with(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn key_provider_follows_the_older_flags() {
-        let with = |extra: &str| {
-            parse(&format!(
-                r#"{{"manifest_version":2,"name":"a","runner":"bash"{extra}}}"#
-            ))
-            .unwrap()
-            .manifest()
-            .key_provider()
-        };
-        assert_eq!(with(""), KeyProvider::None);
-        assert_eq!(with(r#","kms_enabled":true"#), KeyProvider::Kms);
-        assert_eq!(
-            with(r#","local_key_provider_enabled":true"#),
-            KeyProvider::Local
-        );
-        assert_eq!(
-            with(r#","kms_enabled":true,"key_provider":"tpm""#),
-            KeyProvider::Tpm
-        );
-    }
-
-    #[test]
-    fn fields_of_version_3_are_refused_before_it() {
-        for extra in [r#""init_script":["a","b"]"#, r#""requirements":{}"#] {
-            let text = format!(r#"{{"manifest_version":2,"name":"a","runner":"bash",{extra}}}"#);
-            assert!(
-                matches!(parse(&text), Err(ComposeError::Field { .. })),
-                "{extra}"
-            );
-        }
-        let three = r#"{"manifest_version":"3","name":"a","runner":"nerdctl-compose",
-            "init_script":["a","b"],"requirements":{"platforms":[]}}"#;
-        assert_eq!(parse(three).unwrap().manifest().init_script.len(), 2);
-        assert!(
-            parse(&three.replace("platforms", "platform")).is_err(),
-            "unknown requirement"
-        );
-    }
-
-    #[test]
-    fn unknown_top_level_keys_are_measured_not_refused() {
-        assert!(parse(&MINIMAL.replace("\"name\"", "\"future\":1,\"name\"")).is_ok());
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_are_refused_even_in_unknown_keys() {
-        let mut bytes = MINIMAL
-            .replace("\"name\"", "\"future\":\"?\",\"name\"")
-            .into_bytes();
-        let position = bytes.iter().position(|byte| *byte == b'?').unwrap();
-        bytes[position] = 0xff;
-        assert!(matches!(
-            AppCompose::parse(&bytes),
-            Err(ComposeError::NotText)
-        ));
-    }
-
-    #[test]
-    fn governance_is_exact() {
-        let text = MINIMAL.replace(
-            "\"name\"",
-            &format!(
-                r#""governance":{{"chain_id":31337,"kms_auth":"0x{}"}},"name""#,
-                "ab".repeat(20)
-            ),
-        );
-        let governance = parse(&text).unwrap().manifest().governance.unwrap();
-        assert_eq!(governance.chain_id, ChainId(31337));
-        assert!(parse(&text.replace("kms_auth", "kms")).is_err());
-    }
-
-    #[test]
-    fn canonical_text_sorts_every_level() {
-        let text = canonical_text(r#"{"b":[{"z":1,"a":"é"}],"a":null}"#.as_bytes()).unwrap();
-        assert_eq!(text, r#"{"a":null,"b":[{"a":"é","z":1}]}"#);
-    }
-}
+mod tests;

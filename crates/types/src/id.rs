@@ -181,6 +181,8 @@ fixed_bytes! {
     ReportData, 64;
     /// Address of a contract on an EVM chain (20 bytes).
     ContractAddress, 20;
+    /// Address of an account that signs with a secp256k1 key (20 bytes).
+    SignerAddress, 20;
     /// Hash of an EVM block (32 bytes).
     BlockHash, 32;
 }

@@ -16,6 +16,7 @@ pub use boot_info::{BootInfo, KeyProviderInfo, PlatformFacts, TcbStatus, TeeVari
 pub use compose::AppCompose;
 pub use id::{
     AppId, BlockHash, ChainId, ComposeHash, ContractAddress, DeviceId, InstanceId, MrAggregated,
-    MrSystem, OsImageHash, ParseIdError, Register, ReportData, Sha256Digest, TrustAnchorDigest,
+    MrSystem, OsImageHash, ParseIdError, Register, ReportData, Sha256Digest, SignerAddress,
+    TrustAnchorDigest,
 };
 pub use trust::TrustAnchorSet;
