@@ -19,9 +19,10 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
+use tokio_vsock::{VsockAddr, VsockStream};
 
+use crate::body::MAX_BODY;
 use crate::message::Message;
-use crate::service::MAX_BODY;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -67,6 +68,7 @@ pub enum ClientError {
 enum Address {
     Unix(PathBuf),
     Tcp { host: String, port: u16, tls: bool },
+    Vsock { cid: u32, port: u32 },
 }
 
 /// Where a service is, and how to talk to it.
@@ -79,7 +81,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// `http://host[:port][/path]`, `https://…`, or `unix:/path/to/socket`.
+    /// `http://host[:port][/path]`, `https://…`, `vsock://<cid>:<port>[/path]`, or
+    /// `unix:/path/to/socket`.
     ///
     /// # Errors
     /// [`ClientError::Address`].
@@ -100,14 +103,23 @@ impl Client {
         let uri: Uri = url.parse().map_err(|_| bad("not a URL"))?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
-            Some("http") => false,
-            _ => return Err(bad("must start with http://, https:// or unix:")),
+            Some("http" | "vsock") => false,
+            _ => return Err(bad("must start with http://, https://, vsock:// or unix:")),
         };
         let host = uri.host().ok_or_else(|| bad("has no host"))?.to_owned();
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let address = if uri.scheme_str() == Some("vsock") {
+            let form = || bad("must be vsock://<cid>:<port>");
+            Address::Vsock {
+                cid: host.parse().map_err(|_| form())?,
+                port: uri.port_u16().ok_or_else(form)?.into(),
+            }
+        } else {
+            let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+            Address::Tcp { host, port, tls }
+        };
         Ok(Self {
             url: url.to_owned(),
-            address: Address::Tcp { host, port, tls },
+            address,
             path: uri.path().trim_end_matches('/').to_owned(),
             tls: None,
         })
@@ -161,6 +173,12 @@ impl Client {
         match &self.address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(failed)?;
+                self.start(stream, "localhost".to_owned(), vec![]).await
+            }
+            Address::Vsock { cid, port } => {
+                let stream = VsockStream::connect(VsockAddr::new(*cid, *port))
+                    .await
+                    .map_err(failed)?;
                 self.start(stream, "localhost".to_owned(), vec![]).await
             }
             Address::Tcp { host, port, tls } => {

@@ -1,12 +1,10 @@
-//! A router on a socket: TLS, plain TCP or Unix.
+//! A router on a socket: TLS, plain TCP, Unix or vsock.
 //!
 //! HTTP/1.1 by hyper, with what real clients need (RPC conventions reference,
 //! section 5): half-closed requests are answered, then the connection closes.
 
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +20,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_vsock::VsockListener;
 
-use crate::context::PeerCertificates;
+use crate::context::{Peer, PeerCertificates, UnixPeer};
+pub use crate::listen::{Listen, ListenError, Listener, bind_unix};
 
 /// Connections open at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -31,6 +31,15 @@ const MAX_CONNECTIONS: usize = 4096;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for open requests at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves on a bound socket of any kind until `shutdown`.
+pub async fn any(listener: Listener, router: Router, shutdown: impl Future<Output = ()>) {
+    match listener {
+        Listener::Unix(listener) => unix(listener, router, shutdown).await,
+        Listener::Tcp(listener) => tcp(listener, router, shutdown).await,
+        Listener::Vsock(listener) => vsock(listener, router, shutdown).await,
+    }
+}
 
 /// Serves over TLS until `shutdown`; the peer's certificates reach the handlers.
 pub async fn tls(
@@ -40,29 +49,28 @@ pub async fn tls(
     shutdown: impl Future<Output = ()>,
 ) {
     let acceptor = TlsAcceptor::from(config);
-    accept_loop(
-        shutdown,
-        || async {
-            let (stream, _) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        },
-        move |stream| {
-            let (acceptor, router) = (acceptor.clone(), router.clone());
-            async move {
-                let stream = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream))
-                    .await
-                    .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-                let peer = stream.get_ref().1.peer_certificates().map(|chain| {
+    let accept = || async {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    accept_loop(router, shutdown, accept, move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let stream = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream))
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            let certificates =
+                PeerCertificates(stream.get_ref().1.peer_certificates().map(|chain| {
                     Arc::new(chain.iter().map(|der| der.clone().into_owned()).collect())
-                });
-                Ok((
-                    stream,
-                    router.layer(axum::Extension(PeerCertificates(peer))),
-                ))
-            }
-        },
-    )
+                }));
+            let peer = Peer {
+                certificates,
+                ..Peer::default()
+            };
+            Ok((stream, peer))
+        }
+    })
     .await;
 }
 
@@ -73,9 +81,8 @@ pub async fn tcp(listener: TcpListener, router: Router, shutdown: impl Future<Ou
         stream.set_nodelay(true)?;
         Ok(stream)
     };
-    accept_loop(shutdown, accept, move |stream| {
-        let router = router.clone();
-        async move { Ok((stream, router)) }
+    accept_loop(router, shutdown, accept, |stream| async {
+        Ok((stream, Peer::default()))
     })
     .await;
 }
@@ -83,33 +90,36 @@ pub async fn tcp(listener: TcpListener, router: Router, shutdown: impl Future<Ou
 /// Serves on a Unix socket until `shutdown`.
 pub async fn unix(listener: UnixListener, router: Router, shutdown: impl Future<Output = ()>) {
     let accept = || async { Ok(listener.accept().await?.0) };
-    accept_loop(shutdown, accept, move |stream| {
-        let router = router.clone();
-        async move { Ok((stream, router)) }
+    accept_loop(router, shutdown, accept, |stream| async {
+        let unix = stream.peer_cred().ok().map(|credentials| UnixPeer {
+            pid: credentials.pid(),
+            uid: credentials.uid(),
+            gid: credentials.gid(),
+        });
+        let peer = Peer {
+            unix,
+            ..Peer::default()
+        };
+        Ok((stream, peer))
     })
     .await;
 }
 
-/// Binds a Unix socket with these permissions; a stale socket file is replaced.
-///
-/// # Errors
-/// When something else than a socket is in the way, or the directory is not writable.
-pub fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    use std::os::unix::fs::FileTypeExt;
-    match std::fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
-        Ok(_) => {
-            let text = format!("{} exists and is not a socket", path.display());
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
-        }
-        Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    Ok(listener)
+/// Serves over vsock until `shutdown`.
+pub async fn vsock(listener: VsockListener, router: Router, shutdown: impl Future<Output = ()>) {
+    let accept = || async { listener.accept().await };
+    accept_loop(router, shutdown, accept, |(stream, address)| async move {
+        let peer = Peer {
+            cid: Some(address.cid()),
+            ..Peer::default()
+        };
+        Ok((stream, peer))
+    })
+    .await;
 }
 
 async fn accept_loop<C, A, AF, P, PF, T>(
+    router: Router,
     shutdown: impl Future<Output = ()>,
     mut accept: A,
     prepare: P,
@@ -118,7 +128,7 @@ async fn accept_loop<C, A, AF, P, PF, T>(
     A: FnMut() -> AF,
     AF: Future<Output = io::Result<C>>,
     P: Fn(C) -> PF,
-    PF: Future<Output = io::Result<(T, Router)>> + Send + 'static,
+    PF: Future<Output = io::Result<(T, Peer)>> + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -144,18 +154,20 @@ async fn accept_loop<C, A, AF, P, PF, T>(
                 }
             },
         };
-        let prepared = prepare(stream);
+        let (prepared, router) = (prepare(stream), router.clone());
         let watcher = graceful.watcher();
         tokio::spawn(async move {
             let _slot = slot;
-            let (io, router) = match prepared.await {
+            let (io, peer) = match prepared.await {
                 Ok(prepared) => prepared,
                 Err(error) => return tracing::debug!(%error, "handshake failed"),
             };
-            let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-                let service = TowerToHyperService::new(router.clone());
-                async move { hyper::service::Service::call(&service, request).await }
-            });
+            let service =
+                hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+                    request.extensions_mut().insert(peer.clone());
+                    let service = TowerToHyperService::new(router.clone());
+                    async move { hyper::service::Service::call(&service, request).await }
+                });
             let connection = http1::Builder::new()
                 .half_close(true)
                 .timer(TokioTimer::new())

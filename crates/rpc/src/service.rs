@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
@@ -17,13 +17,11 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 use prost::Message as _;
 
-use crate::context::{Context, PeerCertificates};
+use crate::body;
+use crate::context::{Context, Peer};
 use crate::json::to_ascii;
 use crate::message::{Message, PrpcError};
 use crate::openapi;
-
-/// Longest request body, in bytes.
-pub(crate) const MAX_BODY: usize = 10 * 1024 * 1024;
 
 /// Why a call failed: a stable code for programs, a sentence for people.
 ///
@@ -169,14 +167,13 @@ impl Table {
     }
 }
 
-async fn dispatch(
-    State(table): State<Arc<Table>>,
-    Path(segment): Path<String>,
-    request: Request,
-) -> Response {
+async fn dispatch(State(table): State<Arc<Table>>, request: Request) -> Response {
     let Some(format) = format_of(&request) else {
         return plain(StatusCode::NOT_FOUND);
     };
+    // As sent: method names need no decoding, and what is not text is no method.
+    let path = request.uri().path();
+    let segment = path.rsplit('/').next().unwrap_or(path).to_owned();
     let result = call(&table, &segment, format, request).await;
     if let Err(error) = &result {
         tracing::info!(
@@ -200,22 +197,12 @@ async fn call(
         .ok_or_else(|| RpcError::new("unknown_method", format!("Service not found: {segment}")))?;
     let peer = request
         .extensions()
-        .get::<PeerCertificates>()
+        .get::<Peer>()
         .cloned()
         .unwrap_or_default();
     let body = match format {
         Format::Query => Bytes::copy_from_slice(request.uri().query().unwrap_or("").as_bytes()),
-        Format::Json | Format::Protobuf => axum::body::to_bytes(request.into_body(), MAX_BODY)
-            .await
-            .map_err(|error| {
-                let text = error.to_string();
-                let reason = if text.contains("limit") {
-                    "payload too large".to_owned()
-                } else {
-                    text
-                };
-                RpcError::new("bad_body", format!("failed to read data: {reason}"))
-            })?,
+        Format::Json | Format::Protobuf => body::read(request.into_body()).await?,
     };
     handler(Context::new(peer), format, body).await
 }
