@@ -7,17 +7,17 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use bylaw_types::{ChainId, ContractAddress};
-use serde::{Deserialize, Serialize};
+use bylaw_chain::{BadChainSetting, ChainSettings, RpcConfig};
+use bylaw_service::Names;
+use serde::Deserialize;
 
 /// Environment overrides are `BYLAW_KMS_<SECTION>_<KEY>`, e.g. `BYLAW_KMS_RPC_LISTEN`.
-pub const ENV_PREFIX: &str = "BYLAW_KMS_";
-
-/// Shown by `--print-config`; parses to the defaults.
-pub const DEFAULTS: &str = include_str!("../kms.toml");
+pub const NAMES: Names = Names {
+    prefix: "BYLAW_KMS_",
+    defaults: include_str!("../kms.toml"),
+};
 
 /// Everything the service needs to know, valid by construction.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub struct Config {
     /// PCCS base URL or a directory of collateral.
     pub collateral: String,
     /// The chain and the contract.
-    pub chain: Chain,
+    pub chain: RpcConfig,
 }
 
 /// The phase before keys exist.
@@ -60,53 +60,12 @@ pub struct Admin {
     pub token_file: PathBuf,
 }
 
-/// How the policy is read.
-#[derive(Debug, Clone)]
-pub struct Chain {
-    /// JSON-RPC endpoints.
-    pub rpc_urls: Vec<String>,
-    /// How many of them must agree.
-    pub agreement: usize,
-    /// EIP-155 id every endpoint must report.
-    pub chain_id: ChainId,
-    /// Address of `KmsAuth`.
-    pub kms_auth: ContractAddress,
-    /// Which block decisions are made at.
-    pub finality: Finality,
-    /// Oldest block a decision may rest on.
-    pub max_head_age: Duration,
-    /// Longest wait for one endpoint.
-    pub timeout: Duration,
-}
-
-/// Which block decisions are made at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finality {
-    /// The chain's `finalized` block.
-    Finalized,
-    /// This many blocks below the head, for chains without finality.
-    Confirmations(u64),
-}
-
 /// A setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// File.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Not TOML, an unknown key, or another type.
-    #[error("{origin}: {reason}")]
-    Parse {
-        /// File, or `environment`.
-        origin: String,
-        /// What the parser says, with line and column.
-        reason: String,
-    },
+    /// About the chain.
+    #[error(transparent)]
+    Chain(#[from] BadChainSetting),
     /// A value outside what is allowed.
     #[error("{key} = {value:?}: {reason}")]
     Value {
@@ -119,9 +78,10 @@ pub enum ConfigError {
     },
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+/// The settings as written; becomes a [`Config`] when they make sense together.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+pub struct Raw {
     data_dir: PathBuf,
     site_name: String,
     rpc: RawRpc,
@@ -130,23 +90,23 @@ struct Raw {
     attester: RawAttester,
     trust: RawTrust,
     collateral: RawCollateral,
-    chain: RawChain,
+    chain: ChainSettings,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRpc {
     listen: String,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawOnboard {
     listen: String,
     auto_bootstrap_domain: String,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAdmin {
     enabled: bool,
@@ -154,129 +114,22 @@ struct RawAdmin {
     token_file: PathBuf,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawAttester {
     endpoint: String,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTrust {
     tdx_root_ca: PathBuf,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawCollateral {
     source: String,
-}
-
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct RawChain {
-    rpc_urls: Vec<String>,
-    agreement: usize,
-    chain_id: u64,
-    kms_auth: String,
-    finality: String,
-    #[serde(with = "humantime_serde")]
-    max_head_age: Duration,
-    #[serde(with = "humantime_serde")]
-    timeout: Duration,
-}
-
-impl Config {
-    /// Defaults, then the file, then the environment; the later wins.
-    ///
-    /// # Errors
-    /// [`ConfigError`] names file, key, value and the allowed form.
-    pub fn load(
-        file: Option<&Path>,
-        environment: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
-        let mut table = parse_table("built-in defaults", DEFAULTS)?;
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-                path: path.to_owned(),
-                source,
-            })?;
-            merge(&mut table, parse_table(&path.display().to_string(), &text)?);
-        }
-        apply_environment(&mut table, environment)?;
-        let raw: Raw = table
-            .try_into()
-            .map_err(|error: toml::de::Error| ConfigError::Parse {
-                origin: file.map_or_else(
-                    || "configuration".to_owned(),
-                    |path| path.display().to_string(),
-                ),
-                reason: error.to_string(),
-            })?;
-        raw.try_into()
-    }
-}
-
-fn parse_table(origin: &str, text: &str) -> Result<toml::Table, ConfigError> {
-    text.parse()
-        .map_err(|error: toml::de::Error| ConfigError::Parse {
-            origin: origin.to_owned(),
-            reason: error.to_string(),
-        })
-}
-
-fn merge(base: &mut toml::Table, over: toml::Table) {
-    for (key, value) in over {
-        match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(inner)), toml::Value::Table(value)) => merge(inner, value),
-            (_, value) => {
-                base.insert(key, value);
-            }
-        }
-    }
-}
-
-/// `BYLAW_KMS_CHAIN_RPC_URLS=a,b` sets `chain.rpc_urls`; the type follows the default's.
-fn apply_environment(
-    table: &mut toml::Table,
-    environment: impl Iterator<Item = (String, String)>,
-) -> Result<(), ConfigError> {
-    for (name, text) in environment {
-        let Some(path) = name.strip_prefix(ENV_PREFIX) else {
-            continue;
-        };
-        let path = path.to_ascii_lowercase();
-        let slot = match table.get_mut(&path) {
-            Some(value) if !value.is_table() => Some(value),
-            _ => path.split_once('_').and_then(|(section, key)| {
-                table
-                    .get_mut(section)
-                    .and_then(toml::Value::as_table_mut)?
-                    .get_mut(key)
-            }),
-        };
-        let bad = |reason: &str| ConfigError::Parse {
-            origin: "environment".to_owned(),
-            reason: format!("{name}={text:?}: {reason}"),
-        };
-        let slot = slot.ok_or_else(|| bad("names no setting"))?;
-        *slot = match slot {
-            toml::Value::Boolean(_) => {
-                toml::Value::Boolean(text.parse().map_err(|_| bad("must be true or false"))?)
-            }
-            toml::Value::Integer(_) => {
-                toml::Value::Integer(text.parse().map_err(|_| bad("must be a whole number"))?)
-            }
-            toml::Value::Array(_) => toml::Value::Array(
-                text.split(',')
-                    .filter(|item| !item.is_empty())
-                    .map(|item| toml::Value::String(item.trim().to_owned()))
-                    .collect(),
-            ),
-            _ => toml::Value::String(text.clone()),
-        };
-    }
-    Ok(())
 }
 
 impl TryFrom<Raw> for Config {
@@ -332,78 +185,6 @@ impl TryFrom<Raw> for Config {
     }
 }
 
-impl TryFrom<RawChain> for Chain {
-    type Error = ConfigError;
-
-    fn try_from(raw: RawChain) -> Result<Self, ConfigError> {
-        if raw.rpc_urls.is_empty() {
-            return Err(value(
-                "chain.rpc_urls",
-                "[]",
-                "must name at least one JSON-RPC endpoint",
-            ));
-        }
-        if raw.agreement == 0 || raw.agreement > raw.rpc_urls.len() {
-            return Err(value(
-                "chain.agreement",
-                &raw.agreement.to_string(),
-                format!(
-                    "must be 1 to the number of rpc_urls ({})",
-                    raw.rpc_urls.len()
-                ),
-            ));
-        }
-        if raw.chain_id == 0 {
-            return Err(value(
-                "chain.chain_id",
-                "0",
-                "must be the EIP-155 id of the chain",
-            ));
-        }
-        let kms_auth: ContractAddress = raw
-            .kms_auth
-            .parse()
-            .map_err(|error| value("chain.kms_auth", &raw.kms_auth, error))?;
-        if kms_auth.is_zero() {
-            return Err(value(
-                "chain.kms_auth",
-                &raw.kms_auth,
-                "must be the address of KmsAuth",
-            ));
-        }
-        let finality = match raw.finality.as_str() {
-            "finalized" => Finality::Finalized,
-            other => match other.strip_prefix("confirmations:").map(str::parse) {
-                Some(Ok(depth)) => Finality::Confirmations(depth),
-                _ => {
-                    return Err(value(
-                        "chain.finality",
-                        other,
-                        "must be \"finalized\" or \"confirmations:<blocks>\"",
-                    ));
-                }
-            },
-        };
-        for (key, duration) in [
-            ("chain.max_head_age", raw.max_head_age),
-            ("chain.timeout", raw.timeout),
-        ] {
-            if duration.is_zero() {
-                return Err(value(key, "0s", "must be longer than zero"));
-            }
-        }
-        Ok(Self {
-            rpc_urls: raw.rpc_urls,
-            agreement: raw.agreement,
-            chain_id: ChainId(raw.chain_id),
-            kms_auth,
-            finality,
-            max_head_age: raw.max_head_age,
-            timeout: raw.timeout,
-        })
-    }
-}
-
 fn value(key: &'static str, value: &str, reason: impl fmt::Display) -> ConfigError {
     ConfigError::Value {
         key,
@@ -451,26 +232,25 @@ mod tests {
         kms_auth = "0x5fbdb2315678afecb367f032d93f642f64180aa3"
     "#;
 
-    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    fn load(text: &str) -> Result<Config, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kms.toml");
         bylaw_types::file::write_atomic(&path, text.as_bytes()).unwrap();
-        let environment = environment
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        Config::load(Some(&path), environment)
+        let raw: Raw = bylaw_service::load(NAMES, Some(&path), std::iter::empty())
+            .map_err(|error| error.to_string())?;
+        Config::try_from(raw).map_err(|error| error.to_string())
     }
 
     #[test]
     fn defaults_name_what_must_be_set() {
-        let error = Config::load(None, std::iter::empty()).unwrap_err();
-        assert!(error.to_string().contains("chain.rpc_urls"), "{error}");
+        let error = load("").unwrap_err();
+        assert!(error.contains("chain.rpc_urls"), "{error}");
     }
 
     #[test]
     fn a_minimal_file_is_enough() {
-        let config = load(CHAIN, &[]).unwrap();
-        assert_eq!(config.chain.finality, Finality::Finalized);
+        let config = load(CHAIN).unwrap();
+        assert_eq!(config.chain.finality, bylaw_chain::Finality::Finalized);
         assert_eq!(config.chain.agreement, 1);
         assert!(config.tdx_root_ca.is_none());
         assert!(config.admin.is_none());
@@ -494,8 +274,8 @@ mod tests {
                     }
                 )
             );
-            let error = load(&text, &[]).unwrap_err();
-            assert!(error.to_string().contains("unknown field"), "{error}");
+            let error = load(&text).unwrap_err();
+            assert!(error.contains("unknown field"), "{error}");
         }
     }
 
@@ -516,28 +296,9 @@ mod tests {
             ),
             ("chain_id", "timeout = \"0s\"\nchain_id", "chain.timeout"),
         ] {
-            let error = load(&CHAIN.replace(from, to), &[]).unwrap_err();
-            assert!(error.to_string().contains(key), "{key}: {error}");
+            let error = load(&CHAIN.replace(from, to)).unwrap_err();
+            assert!(error.contains(key), "{key}: {error}");
         }
-    }
-
-    #[test]
-    fn the_environment_wins_and_must_name_a_setting() {
-        let config = load(
-            CHAIN,
-            &[
-                ("BYLAW_KMS_CHAIN_RPC_URLS", "http://a,http://b"),
-                ("BYLAW_KMS_CHAIN_AGREEMENT", "2"),
-                ("BYLAW_KMS_DATA_DIR", "/x"),
-                ("PATH", "/bin"),
-            ],
-        )
-        .unwrap();
-        assert_eq!(config.chain.rpc_urls, ["http://a", "http://b"]);
-        assert_eq!(config.chain.agreement, 2);
-        assert_eq!(config.data_dir, Path::new("/x"));
-        assert!(load(CHAIN, &[("BYLAW_KMS_CHAIN_TYPO", "1")]).is_err());
-        assert!(load(CHAIN, &[("BYLAW_KMS_CHAIN_AGREEMENT", "two")]).is_err());
     }
 
     #[test]
@@ -562,7 +323,7 @@ mod tests {
 
     #[test]
     fn admin_needs_a_token() {
-        let error = load(&format!("[admin]\nenabled = true\n{CHAIN}"), &[]).unwrap_err();
-        assert!(error.to_string().contains("admin.token_file"), "{error}");
+        let error = load(&format!("[admin]\nenabled = true\n{CHAIN}")).unwrap_err();
+        assert!(error.contains("admin.token_file"), "{error}");
     }
 }

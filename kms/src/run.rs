@@ -6,15 +6,15 @@ use anyhow::Context;
 use bylaw_attest::collateral::{Cached, Directory, Pccs};
 use bylaw_attest::{CollateralSource, TrustAnchors, Verifier};
 use bylaw_attester::SocketAttester;
-use bylaw_chain::{PolicySource, RpcConfig, RpcPolicy};
+use bylaw_chain::{PolicySource, RpcPolicy};
 use bylaw_ratls::tls::{Identity, server};
 use bylaw_rpc::serve;
+use bylaw_service::{Stop, stop_signal};
 use bylaw_types::clock::Clock;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Finality};
+use crate::config::Config;
 use crate::identity::Own;
 use crate::kms::Kms;
 use crate::onboard::Onboarding;
@@ -37,12 +37,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let attester: SocketAttester = config.attester.parse()?;
     let own = Own::new(Arc::new(attester), verifier);
     let policy: Arc<dyn PolicySource> =
-        Arc::new(RpcPolicy::new(rpc_config(&config.chain), clock.clone())?);
+        Arc::new(RpcPolicy::new(config.chain.clone(), clock.clone())?);
 
     let stop = stop_signal();
     if !store.has_root()? {
         onboard(&config, &own, &policy, &store, &clock, stop.clone()).await?;
-        if *stop.borrow() {
+        if stop.is_set() {
             return Ok(());
         }
     }
@@ -64,7 +64,7 @@ async fn onboard(
     policy: &Arc<dyn PolicySource>,
     store: &Store,
     clock: &Clock,
-    stop: watch::Receiver<bool>,
+    stop: Stop,
 ) -> anyhow::Result<()> {
     let onboarding = Onboarding::new(
         own.clone(),
@@ -72,7 +72,7 @@ async fn onboard(
         store.clone(),
         clock.clone(),
         config.site_name.clone(),
-        config.chain.rpc_urls.first().cloned().unwrap_or_default(),
+        config.chain.urls.first().cloned().unwrap_or_default(),
     );
     if let Some(domain) = &config.onboard.auto_bootstrap_domain {
         onboarding.bootstrap(domain).await?;
@@ -86,7 +86,7 @@ async fn onboard(
         async move {
             tokio::select! {
                 () = onboarding.finished() => {}
-                () = stopped(stop) => {}
+                () = stop.wait() => {}
             }
         }
     };
@@ -94,11 +94,7 @@ async fn onboard(
     Ok(())
 }
 
-async fn serve_all(
-    config: &Config,
-    kms: Arc<Kms>,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
+async fn serve_all(config: &Config, kms: Arc<Kms>, stop: Stop) -> anyhow::Result<()> {
     let listener = listen("rpc.listen", config.rpc_listen).await?;
     let chain = vec![
         kms.certificates.rpc.der.clone(),
@@ -118,7 +114,7 @@ async fn serve_all(
         listener,
         tls,
         service::router(Arc::clone(&kms)),
-        stopped(stop.clone()),
+        stop.clone().wait(),
     );
     match &config.admin {
         None => main.await,
@@ -130,7 +126,7 @@ async fn serve_all(
                 cache_dir: config.data_dir.clone(),
             });
             let routes = admin::router(state, &token);
-            tokio::join!(main, serve::tcp(listener, routes, stopped(stop)));
+            tokio::join!(main, serve::tcp(listener, routes, stop.wait()));
         }
     }
     Ok(())
@@ -175,42 +171,4 @@ fn collateral_source(config: &Config, store: &Store) -> anyhow::Result<Arc<dyn C
         return Ok(Arc::new(Cached::new(Pccs::new(source)?, Some(tree))));
     }
     Ok(Arc::new(Cached::new(Directory::new(source), None)))
-}
-
-fn rpc_config(chain: &config::Chain) -> RpcConfig {
-    RpcConfig {
-        urls: chain.rpc_urls.clone(),
-        agreement: chain.agreement,
-        chain_id: chain.chain_id,
-        kms_auth: chain.kms_auth,
-        finality: match chain.finality {
-            Finality::Finalized => bylaw_chain::Finality::Finalized,
-            Finality::Confirmations(depth) => bylaw_chain::Finality::Confirmations(depth),
-        },
-        max_head_age: chain.max_head_age,
-        timeout: chain.timeout,
-    }
-}
-
-fn stop_signal() -> watch::Receiver<bool> {
-    let (sender, receiver) = watch::channel(false);
-    tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        } else {
-            let _ = tokio::signal::ctrl_c().await;
-        }
-        sender.send_replace(true);
-        // Keep the sender: a closed channel would look like a change.
-        std::future::pending::<()>().await;
-    });
-    receiver
-}
-
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -6,6 +6,7 @@
 //! contract said no) or a [`Doubt`] (nobody could say).
 
 pub mod abi;
+mod configuration;
 pub mod contracts;
 mod decision;
 mod doubt;
@@ -15,6 +16,7 @@ mod settings;
 
 use async_trait::async_trait;
 use bylaw_types::{AppId, BootInfo, ChainId, ContractAddress, PlatformFacts};
+pub use configuration::{BadChainSetting, ChainSettings};
 pub use decision::{Allowance, Block, Decision, Denial};
 pub use doubt::Doubt;
 pub use quorum::{http_client, redact};

@@ -14,19 +14,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bylaw-chain", &["types"]),
     ("bylaw-gov", &["types", "chain"]),
     ("bylaw-rpc", &[]),
+    ("bylaw-service", &[]),
     ("bylaw-ratls", &["types", "attest", "keys"]),
     ("bylaw-attester", &["types", "attest", "keys", "rpc"]),
     ("bylaw-simtee", &["types", "attest", "keys", "rpc"]),
     (
         "bylaw-kms",
         &[
-            "types", "attest", "attester", "chain", "keys", "ratls", "rpc",
+            "types", "attest", "attester", "chain", "keys", "ratls", "rpc", "service",
         ],
     ),
     (
         "bylaw-agent",
         &[
-            "types", "attest", "attester", "chain", "keys", "ratls", "rpc",
+            "types", "attest", "attester", "chain", "keys", "ratls", "rpc", "service",
         ],
     ),
     (
