@@ -5,6 +5,7 @@
 //! ignored (RPC conventions reference, section 4).
 
 pub mod guest;
+pub mod guest_api;
 pub mod kms;
 pub mod simtee;
 
