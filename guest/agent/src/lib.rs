@@ -7,7 +7,9 @@
 pub mod app;
 pub mod certs;
 pub mod config;
+pub mod containers;
 pub mod dstack;
 pub mod handshake;
 pub mod run;
+pub mod system;
 pub mod tappd;
