@@ -1,25 +1,54 @@
-//! Asking the TEE this process runs in: quote these bytes, extend the runtime
-//! register, give me a key that only this state of this TEE can have.
+//! Asking the TEE this process runs in: quote these 64 bytes, extend the runtime
+//! register, give me a key that only this state of this TEE can have, say what
+//! hardware this is.
 //!
-//! Two kinds of TEE answer on a Unix socket in the same form: the guest agent of
-//! a confidential VM (`agent:PATH`), and a simulated TD (`simtee:PATH`).
+//! [`attester_from`] turns an endpoint into an [`Attester`]:
+//!
+//! | endpoint | who answers |
+//! |---|---|
+//! | `agent:SOCKET` | the guest agent of a confidential VM |
+//! | `simtee:SOCKET` | a simulated TD |
+//! | `linux` | the kernel of this VM; which TEE is detected |
+//! | `linux:tdx`, `linux:snp` | the kernel of this VM, which must be that TEE |
+
+mod endpoint;
+mod error;
+mod events;
+mod hardware;
+mod kernel;
+mod linux;
+mod rtmr;
+mod socket;
+mod tsm;
+
+#[cfg(test)]
+mod fake_kernel;
 
 use std::fmt;
-use std::str::FromStr;
 
 use async_trait::async_trait;
 use bylaw_attest::{Attestation, DecodeError};
 use bylaw_keys::Secret;
-use bylaw_rpc::message::guest::{
-    AppInfo, AttestResponse, EmitEventArgs, GetKeyArgs, GetKeyResponse, RawQuoteArgs,
+use bylaw_rpc::ClientError;
+use bylaw_types::ReportData;
+
+pub use endpoint::{EndpointError, attester_at, attester_from};
+pub use error::PlatformError;
+pub use events::{
+    LogError, fix_event_version, parse as parse_event_log, to_line as event_log_line,
 };
-use bylaw_rpc::{Client, ClientError, Empty};
-use bylaw_types::{KeyProviderInfo, ReportData};
-use zeroize::Zeroize;
+pub use hardware::{Hardware, Interface};
+pub use kernel::Roots;
+pub use linux::{LinuxAttester, Tee};
+pub use rtmr::Measurement;
+pub use socket::SocketAttester;
 
 /// The TEE does not give what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AttesterError {
+    /// The endpoint names no TEE.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     /// It does not answer, or refuses.
     #[error("TEE at {endpoint}: {source}. Is this process inside a confidential VM?")]
     Call {
@@ -31,12 +60,17 @@ pub enum AttesterError {
     /// Its evidence does not parse.
     #[error("TEE evidence: {0}")]
     Evidence(#[from] DecodeError),
+    /// The kernel, or what it drives, lacks something.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
     /// A key that would not survive a restart, or that somebody else derives.
-    #[error(
-        "this VM's keys come from `{0}`; sealing needs `local-sgx` or `tpm` \
-         (key_provider in app-compose.json)"
-    )]
-    NoSealing(String),
+    #[error("{keys_from} gives no key to seal with; use {instead}")]
+    NoSealing {
+        /// Where this VM's keys come from, or what it runs on.
+        keys_from: String,
+        /// What to use instead.
+        instead: &'static str,
+    },
     /// A key of another length.
     #[error("the TEE gave a sealing key of another length than 32 bytes")]
     BadKey,
@@ -51,7 +85,9 @@ pub trait Attester: fmt::Debug + Send + Sync {
     /// [`AttesterError`].
     async fn attest(&self, report_data: &ReportData) -> Result<Attestation, AttesterError>;
 
-    /// Extends a runtime event into RTMR3.
+    /// Extends a runtime event into the runtime register and logs it.
+    ///
+    /// SEV-SNP has no such register: there the event is logged, and proves nothing.
     ///
     /// # Errors
     /// [`AttesterError`].
@@ -68,146 +104,10 @@ pub trait Attester: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`AttesterError`].
     async fn vm_config(&self) -> Result<String, AttesterError>;
-}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Agent,
-    SimTee,
-}
-
-/// A TEE behind a Unix socket.
-#[derive(Debug, Clone)]
-pub struct SocketAttester {
-    kind: Kind,
-    client: Client,
-}
-
-/// An endpoint that names no TEE.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("attester endpoint {0:?} must be agent:<socket> or simtee:<socket>")]
-pub struct EndpointError(String);
-
-impl FromStr for SocketAttester {
-    type Err = EndpointError;
-
-    fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let bad = || EndpointError(text.to_owned());
-        let (kind, path) = text.split_once(':').ok_or_else(bad)?;
-        let kind = match kind {
-            "agent" => Kind::Agent,
-            "simtee" => Kind::SimTee,
-            _ => return Err(bad()),
-        };
-        if path.is_empty() {
-            return Err(bad());
-        }
-        Ok(Self {
-            kind,
-            client: Client::new(&format!("unix:{path}")).map_err(|_| bad())?,
-        })
-    }
-}
-
-impl SocketAttester {
-    /// Whether the TEE is simulated.
-    pub fn is_simulated(&self) -> bool {
-        self.kind == Kind::SimTee
-    }
-
-    async fn info(&self) -> Result<AppInfo, AttesterError> {
-        self.client
-            .call("Info", &Empty {})
-            .await
-            .map_err(|source| self.failed(source))
-    }
-
-    fn failed(&self, source: ClientError) -> AttesterError {
-        AttesterError::Call {
-            endpoint: self.client.url().to_owned(),
-            source,
-        }
-    }
-}
-
-#[async_trait]
-impl Attester for SocketAttester {
-    async fn attest(&self, report_data: &ReportData) -> Result<Attestation, AttesterError> {
-        let request = RawQuoteArgs {
-            report_data: report_data.as_bytes().to_vec(),
-        };
-        let answer: AttestResponse = self
-            .client
-            .call("Attest", &request)
-            .await
-            .map_err(|source| self.failed(source))?;
-        Ok(Attestation::decode(&answer.attestation)?)
-    }
-
-    async fn extend(&self, event: &str, payload: &[u8]) -> Result<(), AttesterError> {
-        let request = EmitEventArgs {
-            event: event.to_owned(),
-            payload: payload.to_vec(),
-        };
-        let _: Empty = self
-            .client
-            .call("EmitEvent", &request)
-            .await
-            .map_err(|source| self.failed(source))?;
-        Ok(())
-    }
-
-    async fn sealing_key(&self, context: &str) -> Result<Secret, AttesterError> {
-        if self.kind == Kind::Agent {
-            // A KMS that sealed with keys from another KMS could not start without it;
-            // keys from nowhere change at every boot.
-            let text = self.info().await?.key_provider_info;
-            let provider = serde_json::from_str::<KeyProviderInfo>(&text)
-                .map_or_else(|_| text.clone(), |info| info.name);
-            if !matches!(provider.as_str(), "local-sgx" | "tpm") {
-                return Err(AttesterError::NoSealing(provider));
-            }
-        }
-        let request = GetKeyArgs {
-            path: format!("bylaw/seal/{context}"),
-            purpose: "sealing".to_owned(),
-            ..GetKeyArgs::default()
-        };
-        let mut answer: GetKeyResponse = self
-            .client
-            .call("GetKey", &request)
-            .await
-            .map_err(|source| self.failed(source))?;
-        let key = Secret::from_slice(&answer.key).ok_or(AttesterError::BadKey);
-        answer.key.zeroize();
-        key
-    }
-
-    async fn vm_config(&self) -> Result<String, AttesterError> {
-        Ok(self.info().await?.vm_config)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn endpoints_name_their_kind() {
-        assert!(
-            "simtee:/run/td.sock"
-                .parse::<SocketAttester>()
-                .unwrap()
-                .is_simulated()
-        );
-        assert!(
-            !"agent:/run/dstack.sock"
-                .parse::<SocketAttester>()
-                .unwrap()
-                .is_simulated()
-        );
-        for bad in ["", "/run/x", "agent:", "tdx:/x"] {
-            assert!(bad.parse::<SocketAttester>().is_err(), "{bad}");
-        }
-    }
+    /// What this VM runs on, by its own word: for people and logs, not for decisions.
+    ///
+    /// # Errors
+    /// [`AttesterError`].
+    async fn hardware(&self) -> Result<Hardware, AttesterError>;
 }
