@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use bylaw_attest::collateral::{Cached, Directory, Pccs};
 use bylaw_attest::{CollateralSource, TrustAnchors, Verifier};
-use bylaw_attester::SocketAttester;
+use bylaw_attester::attester_from;
 use bylaw_chain::{PolicySource, RpcPolicy};
 use bylaw_ratls::tls::{Identity, server};
 use bylaw_rpc::serve;
@@ -34,8 +34,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             keys of this KMS are not production keys");
     }
     let verifier = Verifier::new(anchors, collateral_source(&config, &store)?, clock.clone());
-    let attester: SocketAttester = config.attester.parse()?;
-    let own = Own::new(Arc::new(attester), verifier);
+    let own = Own::new(attester_from(&config.attester, None)?, verifier);
     let policy: Arc<dyn PolicySource> =
         Arc::new(RpcPolicy::new(config.chain.clone(), clock.clone())?);
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use bylaw_attest::collateral::{Cached, Directory, Pccs};
 use bylaw_attest::event_log::SYSTEM_READY;
 use bylaw_attest::{Attestation, CollateralSource, Expect, Mode, TrustAnchors, Verifier};
-use bylaw_attester::{Attester, SocketAttester};
+use bylaw_attester::{Attester, attester_from};
 use bylaw_chain::RpcPolicy;
 use bylaw_keys::{AppKey, Secret, SeedKeys};
 use bylaw_ratls::csr::CertConfig;
@@ -32,8 +32,8 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> anyhow::Result<()> {
         .with_context(|| format!("compose_file {}", config.compose_file.display()))?;
     let compose =
         AppCompose::parse(&bytes).with_context(|| config.compose_file.display().to_string())?;
-    let attester: SocketAttester = config.attester.parse()?;
-    let app = Arc::new(start(&config, compose, Arc::new(attester), clock).await?);
+    let attester = attester_from(&config.attester, None)?;
+    let app = Arc::new(start(&config, compose, attester, clock).await?);
     tracing::info!(
         app_id = %app.boot_info.app_id,
         compose_hash = %app.boot_info.compose_hash,
