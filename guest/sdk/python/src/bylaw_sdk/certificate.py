@@ -133,7 +133,7 @@ class _Extensions:
             self._all = certificate.extensions
         except x509.DuplicateExtension as error:
             raise _malformed(f"extension {error.oid.dotted_string} appears twice") from None
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - what the library makes of odd ones varies
             raise _malformed(f"its extensions cannot be read: {error}") from None
 
     def content(self, oid: x509.ObjectIdentifier) -> bytes | None:
@@ -195,7 +195,7 @@ def _parse_chain(chain: CertificateChain) -> list[x509.Certificate]:
                 certificates += x509.load_pem_x509_certificates(data)
             else:
                 certificates.append(x509.load_der_x509_certificate(data))
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - what the library makes of odd ones varies
             raise _malformed(f"not an X.509 certificate in PEM or DER: {error}") from None
     if not certificates:
         raise _malformed("there is no certificate")
@@ -229,7 +229,11 @@ def _spki(certificate: x509.Certificate) -> bytes:
 
 
 def _common_name(certificate: x509.Certificate) -> str | None:
-    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    try:
+        names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    except (ValueError, Warning):
+        # A name against the rules is no name; who it is, the evidence says.
+        return None
     value = names[0].value if names else None
     return value if isinstance(value, str) else None
 
