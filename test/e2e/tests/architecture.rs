@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "types", "attest", "attester", "chain", "keys", "ratls", "rpc", "service",
         ],
     ),
+    ("bylaw-sdk", &["types", "attest", "keys", "ratls"]),
     (
         "bylaw-cli",
         &["types", "attest", "chain", "gov", "keys", "ratls", "rpc"],
