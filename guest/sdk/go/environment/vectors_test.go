@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/decred/dcrd/dcrec/secp256k1/v4"
+
 	"github.com/bylaw/bylaw/guest/sdk/go/internal/recoverable"
 	"github.com/bylaw/bylaw/guest/sdk/go/internal/vectors"
 )
@@ -145,6 +147,14 @@ func otherSigners(signer Signer) map[string]Signer {
 		"v of 27 or 28": func(digest [32]byte) ([]byte, error) {
 			signature, err := signer(digest)
 			signature[64] += 27
+			return signature, err
+		},
+		"a high s": func(digest [32]byte) ([]byte, error) {
+			signature, err := signer(digest)
+			var s secp256k1.ModNScalar
+			s.SetByteSlice(signature[32:64])
+			s.Negate().PutBytesUnchecked(signature[32:64])
+			signature[64] ^= 1
 			return signature, err
 		},
 	}
