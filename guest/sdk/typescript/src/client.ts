@@ -13,7 +13,7 @@ import {
 } from './answers.js';
 import { type BytesLike, toBytes, toHex } from './bytes.js';
 import { type Endpoint, findEndpoint, parseEndpoint } from './endpoint.js';
-import { BylawError, InputError } from './errors.js';
+import { AgentError, BylawError, InputError } from './errors.js';
 import type { Field } from './fields.js';
 import type { DerivedKey, KeyAlgorithm, TlsKey } from './secrets.js';
 import { callJson, DEFAULT_LIMITS, type Limits } from './transport.js';
@@ -177,6 +177,8 @@ export class Client {
       await this.#call('Version', {}, () => undefined, limits);
       return true;
     } catch (error) {
+      // Agents of dstack before 0.5.7 refuse this call, but they answer.
+      if (error instanceof AgentError) return true;
       if (error instanceof BylawError) return false;
       throw error;
     }
