@@ -2,10 +2,9 @@
 
 use bylaw_types::{
     AppId, BootInfo, ComposeHash, DeviceId, InstanceId, MrAggregated, MrSystem, ParseIdError,
-    PlatformFacts, Register, ReportData, Sha256Digest, TcbStatus, TeeVariant, TrustAnchorSet,
+    PlatformFacts, ReportData, Sha256Digest, TcbStatus, TeeVariant, TrustAnchorSet,
 };
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use crate::AppInfo;
 use crate::event_log::{self, RuntimeEvent, TdxEvent};
@@ -217,25 +216,8 @@ impl Appraisal {
             .collect()
     }
 
-    fn boot_registers(&self) -> Sha256 {
-        let [rtmr0, rtmr1, rtmr2, _] = &self.report.rtmr;
-        [&self.report.mrtd, rtmr0, rtmr1, rtmr2]
-            .into_iter()
-            .fold(Sha256::new(), |hash, register| hash.chain_update(register))
-    }
-
     pub(crate) fn mr_system(&self, key_provider_info: &[u8]) -> MrSystem {
-        let provider: [u8; 32] = if key_provider_info.is_empty() {
-            [0; 32]
-        } else {
-            Sha256::digest(key_provider_info).into()
-        };
-        MrSystem::new(
-            self.boot_registers()
-                .chain_update(provider)
-                .finalize()
-                .into(),
-        )
+        self.report.mr_system(key_provider_info)
     }
 
     pub(crate) fn mr_aggregated(&self, mode: Mode) -> MrAggregated {
@@ -243,20 +225,7 @@ impl Appraisal {
             Mode::Full => &self.runtime_events[..],
             Mode::BootTime => event_log::boot_time(&self.runtime_events),
         };
-        let mut hash = self
-            .boot_registers()
-            .chain_update(event_log::replay(events));
-        let host_set: [&Register; 3] = [
-            &self.report.mr_config_id,
-            &self.report.mr_owner,
-            &self.report.mr_owner_config,
-        ];
-        if host_set.iter().any(|register| !register.is_zero()) {
-            for register in host_set {
-                hash.update(register);
-            }
-        }
-        MrAggregated::new(hash.finalize().into())
+        self.report.mr_aggregated(&event_log::replay(events))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::signature::{SIGNATURE_LEN, Signer};
 use crate::{KeyError, Secret};
 
 /// Algorithm of a derived key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// ECDSA on secp256k1.
     Secp256k1,
@@ -139,7 +139,15 @@ impl AppKey {
         P256Key::from_seed(&self.secret, &[path.as_bytes()])
     }
 
-    /// Signs with the key at path `vms`, purpose `signing`; the signature is 64 bytes.
+    /// The key that signs for the app: path `vms`, purpose `signing`.
+    ///
+    /// # Errors
+    /// [`AppKeyError::Key`].
+    pub fn signing_key(&self, algorithm: Algorithm) -> Result<DerivedKey, AppKeyError> {
+        self.derive("vms", "signing", algorithm)
+    }
+
+    /// Signs with [`AppKey::signing_key`]; the signature is 64 bytes.
     ///
     /// # Errors
     /// [`AppKeyError`].
@@ -148,26 +156,8 @@ impl AppKey {
         algorithm: Algorithm,
         data: &[u8],
     ) -> Result<(Vec<u8>, DerivedKey), AppKeyError> {
-        let derived = self.derive("vms", "signing", algorithm)?;
-        let signature = match algorithm {
-            Algorithm::Ed25519 => {
-                let key = ed25519_dalek::SigningKey::from_bytes(derived.key.expose());
-                key.sign(data).to_bytes().to_vec()
-            }
-            Algorithm::Secp256k1 | Algorithm::Secp256k1Prehashed => {
-                let key = k256::ecdsa::SigningKey::from_slice(derived.key.expose())
-                    .map_err(|_| KeyError::Scalar("secp256k1"))?;
-                let signature: k256::ecdsa::Signature = key
-                    .sign_prehash(&digest(algorithm, data)?)
-                    .map_err(|_| AppKeyError::Malformed("digest"))?;
-                signature
-                    .normalize_s()
-                    .unwrap_or(signature)
-                    .to_bytes()
-                    .to_vec()
-            }
-        };
-        Ok((signature, derived))
+        let derived = self.signing_key(algorithm)?;
+        Ok((derived.sign(algorithm, data)?, derived))
     }
 
     /// Report data of the evidence for the signing key (`dip1` form).
@@ -180,9 +170,32 @@ impl AppKey {
             Algorithm::Secp256k1 => "secp256k1c-pk",
             Algorithm::Secp256k1Prehashed => return Err(AppKeyError::Algorithm),
         };
-        let public = self.derive("vms", "signing", algorithm)?.public;
+        let public = self.signing_key(algorithm)?.public;
         let text = format!("dip1::{label}:{}", URL_SAFE_NO_PAD.encode(public));
         ReportData::padded(text.as_bytes()).map_err(|_| AppKeyError::Malformed("public key"))
+    }
+}
+
+impl DerivedKey {
+    /// Signs; 64 bytes, deterministic.
+    ///
+    /// # Errors
+    /// [`AppKeyError::Digest`] for prehashed signing of something else than a digest.
+    pub fn sign(&self, algorithm: Algorithm, data: &[u8]) -> Result<Vec<u8>, AppKeyError> {
+        if algorithm == Algorithm::Ed25519 {
+            let key = ed25519_dalek::SigningKey::from_bytes(self.key.expose());
+            return Ok(key.sign(data).to_bytes().to_vec());
+        }
+        let key = k256::ecdsa::SigningKey::from_slice(self.key.expose())
+            .map_err(|_| KeyError::Scalar("secp256k1"))?;
+        let signature: k256::ecdsa::Signature = key
+            .sign_prehash(&digest(algorithm, data)?)
+            .map_err(|_| AppKeyError::Malformed("digest"))?;
+        Ok(signature
+            .normalize_s()
+            .unwrap_or(signature)
+            .to_bytes()
+            .to_vec())
     }
 }
 

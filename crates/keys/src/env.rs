@@ -9,7 +9,7 @@ mod anonymous;
 mod signed;
 mod variables;
 
-pub use anonymous::{decrypt_anonymous, encrypt_anonymous};
+pub use anonymous::{decrypt_anonymous, encrypt_anonymous, env_public_key};
 use bylaw_types::compose::{EncryptedEnvRules, EnvVersion};
 use bylaw_types::{AppId, SignerAddress};
 pub use signed::SealedEnv;

@@ -16,7 +16,7 @@ pub use app::{Algorithm, AppKey, AppKeyError, DerivedKey, SeedKeys, verify as ve
 pub use derive::P256Key;
 pub use env::{
     EnvError, Environment, MAX_ENV_FILE, MAX_ENV_VALUE, OpenedEnv, SealedEnv, decrypt_anonymous,
-    encrypt_anonymous, open as open_env,
+    encrypt_anonymous, env_public_key, open as open_env,
 };
 pub use root::{AppKeys, RootKeys, RootMaterial};
 pub use secret::Secret;

@@ -6,6 +6,7 @@
 
 pub mod guest;
 pub mod guest_api;
+pub mod host_api;
 pub mod kms;
 pub mod simtee;
 

@@ -1,34 +1,105 @@
 //! What the app API answers: state of one app in one VM.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use bylaw_attest::event_log::{self, RUNTIME_REGISTER};
+use bylaw_attest::event_log;
 use bylaw_attest::{Attestation, Platform};
 use bylaw_attester::Attester;
-use bylaw_keys::AppKey;
+use bylaw_keys::Algorithm;
 use bylaw_ratls::csr::CertConfig;
 use bylaw_rpc::RpcError;
 use bylaw_rpc::message::guest::{AppInfo, GetQuoteResponse};
 use bylaw_types::clock::Clock;
-use bylaw_types::{AppCompose, BootInfo, KeyProviderInfo, ReportData};
+use bylaw_types::{AppCompose, BootInfo, KeyProviderInfo, ReportData, TrustAnchorSet};
 use serde_json::json;
 
+use crate::cache::{KeyCache, Recent};
 use crate::certs::{Signer, TlsKey, fresh_key};
+
+/// How long an identity is answered from memory. Whatever extends a register through
+/// this agent is seen at once, anything else after this time.
+const IDENTITY_FOR: Duration = Duration::from_secs(1);
+/// How long evidence that anybody may ask for is answered from memory.
+const PUBLIC_EVIDENCE_FOR: Duration = Duration::from_secs(10);
+/// Longest payload of an app's event, in bytes.
+const MAX_PAYLOAD: usize = 64 * 1024;
+/// All payloads together: evidence beyond verifiers' limits would be worth nothing.
+const MAX_PAYLOADS: usize = 4 * 1024 * 1024;
 
 /// A running app.
 #[derive(Debug)]
 pub struct App {
     pub(crate) attester: Arc<dyn Attester>,
     pub(crate) compose: AppCompose,
-    pub(crate) key: AppKey,
+    pub(crate) keys: KeyCache,
     /// Empty without a KMS.
     pub(crate) k256_signature: Vec<u8>,
     pub(crate) signer: Signer,
     pub(crate) boot_info: BootInfo,
     pub(crate) provider: KeyProviderInfo,
+    pub(crate) anchors: TrustAnchorSet,
     pub(crate) clock: Clock,
     /// Obtained before the API is served.
     pub(crate) app_cert: String,
+    pub(crate) gpu_attestation: PathBuf,
+    pub(crate) caches: Caches,
+    pub(crate) events: EventBudget,
+}
+
+/// What is answered from memory.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    identity: Recent<(AppInfo, Attestation)>,
+    signing_key: [Recent<GetQuoteResponse>; 2],
+}
+
+impl Default for Caches {
+    fn default() -> Self {
+        Self {
+            identity: Recent::new(IDENTITY_FOR),
+            signing_key: std::array::from_fn(|_| Recent::new(PUBLIC_EVIDENCE_FOR)),
+        }
+    }
+}
+
+/// How many events, and bytes of payload, the log already holds.
+#[derive(Debug, Default)]
+pub(crate) struct EventBudget {
+    count: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl EventBudget {
+    pub(crate) fn of(evidence: &Attestation) -> Self {
+        let events = &evidence.stack.runtime_events;
+        Self {
+            count: AtomicUsize::new(events.len()),
+            bytes: AtomicUsize::new(events.iter().map(|event| event.payload.len()).sum()),
+        }
+    }
+
+    /// Takes room for one more.
+    fn take(&self, payload: usize) -> Result<(), RpcError> {
+        let full = |what| RpcError::new("event_log_full", format!("the event log is full: {what}"));
+        if payload > MAX_PAYLOAD {
+            return Err(RpcError::bad_request(format!(
+                "event payload is {payload} bytes; the limit is {MAX_PAYLOAD}"
+            )));
+        }
+        let take = |slot: &AtomicUsize, amount: usize, most: usize| {
+            slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(amount).filter(|used| *used <= most)
+            })
+        };
+        take(&self.count, 1, event_log::MAX_EVENTS)
+            .map_err(|_| full(format!("{} events", event_log::MAX_EVENTS)))?;
+        take(&self.bytes, payload, MAX_PAYLOADS)
+            .map_err(|_| full(format!("{MAX_PAYLOADS} bytes of payload")))?;
+        Ok(())
+    }
 }
 
 fn failed(error: impl std::fmt::Display) -> RpcError {
@@ -72,24 +143,28 @@ impl App {
     /// # Errors
     /// [`RpcError`].
     pub async fn quote(&self, report_data: &ReportData) -> Result<GetQuoteResponse, RpcError> {
-        let evidence = self.attest(report_data).await?;
-        let vm_config = evidence.vm_config();
-        let report_data = report_data.as_bytes().to_vec();
-        Ok(match &evidence.platform {
-            Platform::Tdx { quote, event_log } => GetQuoteResponse {
-                quote: quote.clone(),
-                event_log: event_log::to_get_quote_json(event_log).to_string(),
-                report_data,
-                vm_config,
-                attestation: vec![],
-            },
-            _ => GetQuoteResponse {
-                report_data,
-                vm_config,
-                attestation: evidence.encode(),
-                ..GetQuoteResponse::default()
-            },
-        })
+        Ok(as_get_quote(&self.attest(report_data).await?, report_data))
+    }
+
+    /// Evidence for the key that `Sign` signs with; anybody may ask for it.
+    ///
+    /// # Errors
+    /// [`RpcError`].
+    pub(crate) async fn signing_key_evidence(
+        &self,
+        algorithm: Algorithm,
+    ) -> Result<Arc<GetQuoteResponse>, RpcError> {
+        let [secp256k1, ed25519] = &self.caches.signing_key;
+        let cache = match algorithm {
+            Algorithm::Ed25519 => ed25519,
+            Algorithm::Secp256k1 | Algorithm::Secp256k1Prehashed => secp256k1,
+        };
+        let report_data = self
+            .keys
+            .app_key()
+            .signing_key_report_data(algorithm)
+            .map_err(RpcError::bad_request)?;
+        cache.get(self.quote(&report_data)).await
     }
 
     /// Who this app is.
@@ -97,6 +172,15 @@ impl App {
     /// # Errors
     /// [`RpcError`].
     pub async fn info(&self) -> Result<AppInfo, RpcError> {
+        Ok(self.identity().await?.0.clone())
+    }
+
+    /// Who this app is, and the evidence that says so.
+    pub(crate) async fn identity(&self) -> Result<Arc<(AppInfo, Attestation)>, RpcError> {
+        self.caches.identity.get(self.make_identity()).await
+    }
+
+    async fn make_identity(&self) -> Result<(AppInfo, Attestation), RpcError> {
         let evidence = self.attest(&ReportData::new([0; 64])).await?;
         let who = &self.boot_info;
         let dmi = |name: &str| {
@@ -104,7 +188,7 @@ impl App {
                 .map(|text| text.trim().to_owned())
                 .unwrap_or_default()
         };
-        Ok(AppInfo {
+        let info = AppInfo {
             app_id: who.app_id.as_bytes().to_vec(),
             instance_id: who
                 .instance_id
@@ -121,26 +205,44 @@ impl App {
             vm_config: evidence.vm_config(),
             cloud_vendor: dmi("sys_vendor"),
             cloud_product: dmi("product_name"),
-        })
+        };
+        Ok((info, evidence))
     }
 
+    /// Measurements as `Info` tells them; registers are `null` off TDX.
     fn tcb_info(&self, evidence: &Attestation) -> Result<String, RpcError> {
-        let Platform::Tdx { quote, event_log } = &evidence.platform else {
-            return Err(failed(format!("platform {}", evidence.platform.kind())));
+        let (report, log) = match &evidence.platform {
+            Platform::Tdx { quote, event_log } => {
+                let report = bylaw_attest::tdx::report(quote).map_err(failed)?;
+                (Some(report), event_log::to_json(event_log))
+            }
+            _ => {
+                let events: Vec<_> = evidence
+                    .stack
+                    .runtime_events
+                    .iter()
+                    .map(event_log::RuntimeEvent::to_tdx_event)
+                    .collect();
+                (None, event_log::to_json(&events))
+            }
         };
-        let report = bylaw_attest::tdx::report(quote).map_err(failed)?;
-        let [rtmr0, rtmr1, rtmr2, rtmr3] = report.rtmr;
+        // As of now: an app's own events are part of it.
+        let mr_aggregated = match &report {
+            Some(report) => report.mr_aggregated(&report.rtmr[3]),
+            None => self.boot_info.mr_aggregated,
+        };
+        let rtmr = |index: usize| report.as_ref().and_then(|report| report.rtmr.get(index));
         let value = json!({
-            "mrtd": report.mrtd,
-            "rtmr0": rtmr0,
-            "rtmr1": rtmr1,
-            "rtmr2": rtmr2,
-            "rtmr3": rtmr3,
-            "mr_aggregated": self.boot_info.mr_aggregated,
+            "mrtd": report.as_ref().map(|report| report.mrtd),
+            "rtmr0": rtmr(0),
+            "rtmr1": rtmr(1),
+            "rtmr2": rtmr(2),
+            "rtmr3": rtmr(3),
+            "mr_aggregated": mr_aggregated,
             "os_image_hash": self.boot_info.os_image_hash,
             "compose_hash": self.boot_info.compose_hash,
             "device_id": self.boot_info.device_id,
-            "event_log": event_log::to_json(event_log),
+            "event_log": log,
             "app_compose": self.compose.raw(),
         });
         serde_json::to_string_pretty(&value).map_err(failed)
@@ -149,27 +251,64 @@ impl App {
     /// Extends an event of the app's own into RTMR3.
     ///
     /// # Errors
-    /// [`RpcError`] for names that would be ambiguous.
+    /// [`RpcError`] for names that would be ambiguous, and when the log is full.
     pub async fn emit_event(&self, event: &str, payload: &[u8]) -> Result<(), RpcError> {
-        if event.is_empty() || event.contains(':') {
+        if event.is_empty() || event.len() > 255 || event.contains(':') {
             return Err(RpcError::bad_request(
-                "event name must not be empty or contain a colon",
+                "event name must be 1 to 255 bytes and must not contain a colon",
             ));
         }
-        self.attester.extend(event, payload).await.map_err(failed)
+        self.events.take(payload.len())?;
+        self.attester.extend(event, payload).await.map_err(failed)?;
+        self.caches.identity.forget();
+        Ok(())
     }
 }
 
-/// Whether the runtime log already holds this event.
-pub(crate) fn has_event(evidence: &Attestation, name: &str) -> bool {
+pub(crate) fn as_get_quote(evidence: &Attestation, report_data: &ReportData) -> GetQuoteResponse {
+    let vm_config = evidence.vm_config();
+    let report_data = report_data.as_bytes().to_vec();
     match &evidence.platform {
-        Platform::Tdx { event_log, .. } => event_log
-            .iter()
-            .any(|event| event.imr == RUNTIME_REGISTER && event.event == name),
-        _ => evidence
-            .stack
-            .runtime_events
-            .iter()
-            .any(|event| event.event == name),
+        Platform::Tdx { quote, event_log } => GetQuoteResponse {
+            quote: quote.clone(),
+            event_log: event_log::to_get_quote_json(event_log).to_string(),
+            report_data,
+            vm_config,
+            attestation: vec![],
+        },
+        _ => GetQuoteResponse {
+            report_data,
+            vm_config,
+            attestation: evidence.encode(),
+            ..GetQuoteResponse::default()
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_has_an_end() {
+        let budget = EventBudget::default();
+        assert!(budget.take(MAX_PAYLOAD + 1).is_err());
+        for _ in 0..MAX_PAYLOADS / MAX_PAYLOAD {
+            budget.take(MAX_PAYLOAD).unwrap();
+        }
+        let error = budget.take(1).unwrap_err();
+        assert_eq!(error.code(), "event_log_full");
+
+        let budget = EventBudget::default();
+        for _ in 0..event_log::MAX_EVENTS {
+            budget.take(0).unwrap();
+        }
+        assert!(
+            budget
+                .take(0)
+                .unwrap_err()
+                .message()
+                .contains("4096 events")
+        );
     }
 }

@@ -1,24 +1,34 @@
 //! TLS keys and certificates for the app.
 
-use std::sync::Arc;
-
-use bylaw_attest::report_data;
+use bylaw_attest::{AppInfo, report_data};
 use bylaw_attester::Attester;
 use bylaw_keys::{P256Key, Secret};
 use bylaw_ratls::csr::{CertConfig, Csr};
 use bylaw_ratls::{CertError, CertSpec, Issuer, USAGE_CUSTOM};
 use bylaw_rpc::RpcError;
 use bylaw_rpc::message::kms::{SignCertRequest, SignCertResponse};
+use bylaw_types::TrustAnchorDigest;
 
-use crate::handshake::KmsLink;
+use crate::kms::KmsPool;
 
 /// Who signs the app's certificates.
 #[derive(Debug)]
 pub enum Signer {
     /// The app's CA at the KMS.
-    Kms(KmsLink),
+    Kms(Box<KmsPool>),
     /// A CA of this VM's own.
-    Local(Arc<Issuer>),
+    Local(Box<LocalCa>),
+}
+
+/// A CA of this VM's own.
+#[derive(Debug)]
+pub struct LocalCa {
+    /// Signs.
+    pub issuer: Issuer,
+    /// What certificates repeat when asked to.
+    pub app_info: AppInfo,
+    /// What this VM trusts.
+    pub trust_anchors: TrustAnchorDigest,
 }
 
 fn failed(error: impl std::fmt::Display) -> RpcError {
@@ -57,7 +67,7 @@ impl Signer {
             .await
             .map_err(failed)?;
         let chain = match self {
-            Self::Kms(link) => {
+            Self::Kms(kms) => {
                 let vm_config = attester.vm_config().await.map_err(failed)?;
                 let (csr, signature) = Csr::sign(key, config, &evidence).map_err(failed)?;
                 let request = SignCertRequest {
@@ -66,14 +76,11 @@ impl Signer {
                     signature,
                     vm_config,
                 };
-                let mut connection = link.connect().await.map_err(failed)?;
-                let answer: SignCertResponse = connection
-                    .call("SignCert", &request)
-                    .await
-                    .map_err(failed)?;
+                let answer: SignCertResponse =
+                    kms.call("SignCert", &request).await.map_err(failed)?;
                 answer.certificate_chain
             }
-            Self::Local(issuer) => {
+            Self::Local(ca) => {
                 let spec = CertSpec {
                     subject: config.subject,
                     organization: config.org_name,
@@ -84,10 +91,12 @@ impl Signer {
                     not_after: config.not_after,
                     usage: Some(USAGE_CUSTOM),
                     attestation: config.ext_quote.then_some(evidence),
+                    app_info: config.ext_app_info.then(|| ca.app_info.clone()),
+                    trust_anchors: Some(ca.trust_anchors),
                     ..CertSpec::default()
                 };
-                let leaf = issuer.issue(&spec, &spki, now).map_err(failed)?;
-                vec![leaf.pem, issuer.cert().pem.clone()]
+                let leaf = ca.issuer.issue(&spec, &spki, now).map_err(failed)?;
+                vec![leaf.pem, ca.issuer.cert().pem.clone()]
             }
         };
         let key_pem = key.to_pkcs8_pem().map_err(failed)?.to_string();

@@ -14,9 +14,6 @@ use bylaw_rpc::{Context, Empty, RpcError, Service};
 
 use crate::app::{App, padded};
 
-/// Where the vendor's tool leaves its output.
-const GPU_EVIDENCE: &str = "/run/nvidia-gpu-attestation/attestation.out";
-
 pub(crate) fn key_error(error: AppKeyError) -> RpcError {
     RpcError::bad_request(error)
 }
@@ -52,10 +49,10 @@ pub fn router(app: Arc<App>) -> Router {
         .method("Info", |app: Arc<App>, _: Context, _: Empty| async move {
             app.info().await
         })
-        .method("GpuInfo", |_: Arc<App>, _: Context, _: Empty| async move {
-            let attestation = std::fs::read_to_string(GPU_EVIDENCE).unwrap_or_default();
-            Ok(GpuInfoResponse { attestation })
-        })
+        .method(
+            "GpuInfo",
+            |app: Arc<App>, _: Context, _: Empty| async move { gpu_info(&app).await },
+        )
         .method(
             "EmitEvent",
             |app: Arc<App>, _: Context, request: EmitEventArgs| async move {
@@ -107,7 +104,7 @@ async fn get_tls_key(app: &App, request: GetTlsKeyArgs) -> Result<GetTlsKeyRespo
 pub(crate) fn get_key(app: &App, request: &GetKeyArgs) -> Result<GetKeyResponse, RpcError> {
     let algorithm = Algorithm::for_key(&request.algorithm).map_err(key_error)?;
     let derived = app
-        .key
+        .keys
         .derive(&request.path, &request.purpose, algorithm)
         .map_err(key_error)?;
     Ok(GetKeyResponse {
@@ -116,9 +113,27 @@ pub(crate) fn get_key(app: &App, request: &GetKeyArgs) -> Result<GetKeyResponse,
     })
 }
 
+/// What the vendor's tool left, word for word; nothing without a GPU.
+async fn gpu_info(app: &App) -> Result<GpuInfoResponse, RpcError> {
+    match tokio::fs::read_to_string(&app.gpu_attestation).await {
+        Ok(attestation) => Ok(GpuInfoResponse { attestation }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(GpuInfoResponse::default())
+        }
+        Err(error) => Err(RpcError::new(
+            "gpu",
+            format!("{}: {error}", app.gpu_attestation.display()),
+        )),
+    }
+}
+
 fn sign(app: &App, request: &SignRequest) -> Result<SignResponse, RpcError> {
     let algorithm = Algorithm::for_signing(&request.algorithm).map_err(key_error)?;
-    let (signature, derived) = app.key.sign(algorithm, &request.data).map_err(key_error)?;
+    let derived = app
+        .keys
+        .derive("vms", "signing", algorithm)
+        .map_err(key_error)?;
+    let signature = derived.sign(algorithm, &request.data).map_err(key_error)?;
     Ok(SignResponse {
         signature_chain: vec![
             signature.clone(),
@@ -126,7 +141,7 @@ fn sign(app: &App, request: &SignRequest) -> Result<SignResponse, RpcError> {
             app.k256_signature.clone(),
         ],
         signature,
-        public_key: derived.public,
+        public_key: derived.public.clone(),
     })
 }
 

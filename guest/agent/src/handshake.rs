@@ -1,21 +1,20 @@
 //! Getting the app's keys from a KMS (KMS API reference, section 4).
 //!
-//! The guest does not take keys from just any KMS: before anything is sent the TLS
-//! certificate must carry evidence that verifies and is bound to its key; the root
-//! keys must be those that `KmsAuth` names; and the second connection, over which
-//! keys travel, must show the same attested key.
+//! First the KMS proves what it is ([`crate::kms`]); only then does the guest show its
+//! own evidence, over a second connection to the same attested key.
 
-use bylaw_attest::{Mode, Verifier, report_data};
+use bylaw_attest::report_data;
 use bylaw_attester::{Attester, AttesterError};
-use bylaw_chain::{Decision, KmsInfo, PolicySource};
-use bylaw_keys::{AppKey, P256Key, Secret, verify_app_key};
-use bylaw_ratls::tls::{Identity, ServerTrust, client};
-use bylaw_ratls::{Cert, CertError, CertSpec, Issuer, RaTlsCert, USAGE_KMS, verify_attested};
+use bylaw_keys::{P256Key, Secret, verify_app_key};
+use bylaw_ratls::tls::Identity;
+use bylaw_ratls::{Cert, CertError, CertSpec, Issuer};
+use bylaw_rpc::ClientError;
 use bylaw_rpc::message::kms::{AppKeyResponse, GetAppKeyRequest, GetTempCaCertResponse};
-use bylaw_rpc::{Client, ClientError, Connection, Empty};
-use bylaw_types::compose::Manifest;
 use bylaw_types::{AppId, OsImageHash};
 use zeroize::Zeroize;
+
+use crate::keys_file::{AppSecrets, Provider};
+use crate::kms::{Expectations, Introduction, KmsLink};
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
@@ -83,55 +82,12 @@ pub enum HandshakeError {
 /// What a handshake yields.
 #[derive(Debug)]
 pub struct Granted {
-    /// The app's key.
-    pub app_key: AppKey,
-    /// The root's signature over its public key.
-    pub k256_signature: Vec<u8>,
-    /// Encrypts the disk.
-    pub disk_crypt_key: Secret,
-    /// Opens the encrypted environment.
-    pub env_crypt_key: Secret,
-    /// Root CA, PEM.
-    pub ca_cert: String,
-    /// The gateway that the contract names.
-    pub gateway_app_id: String,
+    /// The app's keys.
+    pub secrets: AppSecrets,
     /// The image that the evidence proved.
     pub os_image_hash: OsImageHash,
-    /// DER SubjectPublicKeyInfo of the root CA: who gave the keys.
-    pub provider_id: Vec<u8>,
-    /// The KMS, for certificates later.
-    pub kms: KmsLink,
-}
-
-/// The way back to an attested KMS.
-#[derive(Debug, Clone)]
-pub struct KmsLink {
-    client: Client,
-    trust: ServerTrust,
-}
-
-impl KmsLink {
-    /// A connection to the same attested key, without a client certificate.
-    ///
-    /// # Errors
-    /// [`HandshakeError::Kms`].
-    pub async fn connect(&self) -> Result<Connection, HandshakeError> {
-        let tls = client(self.trust.clone(), None)?;
-        Ok(self.client.clone().with_tls(tls).connect().await?)
-    }
-}
-
-/// Everything a guest holds a KMS against.
-#[derive(Debug)]
-pub struct Expectations<'a> {
-    /// Verifies the KMS's evidence.
-    pub verifier: &'a Verifier,
-    /// Names its root keys.
-    pub policy: &'a dyn PolicySource,
-    /// May insist on contract and provider.
-    pub manifest: &'a Manifest,
-    /// This app.
-    pub app_id: AppId,
+    /// The way back to the KMS.
+    pub link: KmsLink,
 }
 
 /// Tries each KMS in order; the last error counts when all fail.
@@ -141,7 +97,7 @@ pub struct Expectations<'a> {
 pub async fn obtain(
     urls: &[String],
     attester: &dyn Attester,
-    expected: &Expectations<'_>,
+    expected: &Expectations,
     now: u64,
 ) -> Result<Granted, HandshakeError> {
     check_governance(expected)?;
@@ -158,7 +114,7 @@ pub async fn obtain(
     Err(last)
 }
 
-fn check_governance(expected: &Expectations<'_>) -> Result<(), HandshakeError> {
+fn check_governance(expected: &Expectations) -> Result<(), HandshakeError> {
     let Some(wanted) = expected.manifest.governance else {
         return Ok(());
     };
@@ -177,93 +133,27 @@ fn check_governance(expected: &Expectations<'_>) -> Result<(), HandshakeError> {
 async fn obtain_from(
     url: &str,
     attester: &dyn Attester,
-    expected: &Expectations<'_>,
+    expected: &Expectations,
     now: u64,
 ) -> Result<Granted, HandshakeError> {
-    let kms = Client::new(url.trim_end_matches('/'))?.prpc();
-    let mut first = kms
-        .clone()
-        .with_tls(client(ServerTrust::FirstContact, None)?)
-        .connect()
-        .await?;
-    let attested_key = check_kms(&first, expected).await?;
-    let meta: GetTempCaCertResponse = first.call("GetTempCaCert", &Empty {}).await?;
-    let root = Cert::from_pem(&meta.ca_cert)?;
-    let info = expected.policy.kms_settings().await?.info;
-    let provider_id = check_root(&root, &info, expected.manifest)?;
-
-    let trust = ServerTrust::Pinned {
-        spki_der: attested_key,
-        ca: root.der,
-        usage: USAGE_KMS,
-    };
+    let kms = KmsLink::establish(url, expected).await?;
     let key = P256Key::random()?;
-    let cert = client_cert(&meta, &key, attester, now).await?;
+    let cert = client_cert(&kms.meta, &key, attester, now).await?;
     let identity = Identity {
         chain: vec![cert.der],
         key: &key,
     };
-    let tls = client(trust.clone(), Some(identity))?;
-    let vm_config = attester.vm_config().await?;
     let request = GetAppKeyRequest {
         api_version: 1,
-        vm_config,
+        vm_config: attester.vm_config().await?,
     };
-    let answer: AppKeyResponse = kms
-        .clone()
-        .with_tls(tls)
-        .connect()
+    let answer = kms
+        .link
+        .connect(Some(identity))
         .await?
         .call("GetAppKey", &request)
         .await?;
-    let link = KmsLink { client: kms, trust };
-    granted(
-        answer,
-        &info,
-        expected.app_id,
-        meta.ca_cert,
-        provider_id,
-        link,
-    )
-}
-
-/// Evidence in the TLS certificate, bound to its key, of a build that the contract allows.
-async fn check_kms(
-    connection: &Connection,
-    expected: &Expectations<'_>,
-) -> Result<Vec<u8>, HandshakeError> {
-    let der = connection
-        .peer_certificates()
-        .first()
-        .ok_or_else(|| CertError::Malformed("the KMS presents none".to_owned()))?;
-    let attested = verify_attested(RaTlsCert::parse(der)?, expected.verifier).await?;
-    let boot_info = attested.appraisal().identify(Mode::Full, None)?;
-    match expected.policy.decide_kms(boot_info).await? {
-        Decision::Allow(_) => Ok(attested.spki_der().to_vec()),
-        Decision::Deny(denial) => Err(HandshakeError::Denied(Box::new(denial))),
-    }
-}
-
-/// The root CA key must be the one on chain, and the one the app pins, compared whole.
-fn check_root(root: &Cert, info: &KmsInfo, manifest: &Manifest) -> Result<Vec<u8>, HandshakeError> {
-    let spki = RaTlsCert::parse(&root.der)?.spki_der;
-    let received = hex::encode(&spki);
-    let pinned = manifest.key_provider_id.to_ascii_lowercase();
-    let on_chain = hex::encode(&info.ca_spki_der);
-    let mut expectations = vec![("KmsAuth", on_chain)];
-    if !pinned.is_empty() {
-        expectations.push(("app-compose.json", pinned));
-    }
-    for (source_of_truth, expected) in expectations {
-        if expected != received {
-            return Err(HandshakeError::OtherRoot {
-                source_of_truth,
-                expected,
-                received,
-            });
-        }
-    }
-    Ok(spki)
+    granted(url, Answer(answer), kms, &expected.app_id)
 }
 
 async fn client_cert(
@@ -284,42 +174,55 @@ async fn client_cert(
     Ok(temp.issue(&spec, &spki, now)?)
 }
 
+/// Wiped, whatever becomes of it.
+struct Answer(AppKeyResponse);
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.0.disk_crypt_key.zeroize();
+        self.0.env_crypt_key.zeroize();
+        self.0.k256_key.zeroize();
+    }
+}
+
 fn granted(
-    mut answer: AppKeyResponse,
-    info: &KmsInfo,
-    app_id: AppId,
-    ca_cert: String,
-    provider_id: Vec<u8>,
-    kms: KmsLink,
+    url: &str,
+    answer: Answer,
+    kms: Introduction,
+    app_id: &AppId,
 ) -> Result<Granted, HandshakeError> {
     let bad = |what: &str| HandshakeError::BadAnswer(what.to_owned());
-    let secret = |bytes: &mut Vec<u8>, what: &str| {
-        let secret = Secret::from_slice(bytes).ok_or_else(|| bad(what));
-        bytes.zeroize();
-        secret
+    let secret = |bytes: &[u8], what: &str| Secret::from_slice(bytes).ok_or_else(|| bad(what));
+    let response = &answer.0;
+    let secrets = AppSecrets {
+        disk_crypt_key: secret(&response.disk_crypt_key, "disk_crypt_key is not 32 bytes")?,
+        env_crypt_key: Some(secret(
+            &response.env_crypt_key,
+            "env_crypt_key is not 32 bytes",
+        )?),
+        app_key: secret(&response.k256_key, "k256_key is not 32 bytes")?,
+        k256_signature: response.k256_signature.clone(),
+        ca_cert: kms.meta.ca_cert,
+        gateway_app_id: response.gateway_app_id.clone(),
+        provider: Provider::Kms {
+            url: url.to_owned(),
+            spki_der: kms.root_spki_der,
+        },
     };
-    let disk_crypt_key = secret(&mut answer.disk_crypt_key, "disk_crypt_key is not 32 bytes")?;
-    let env_crypt_key = secret(&mut answer.env_crypt_key, "env_crypt_key is not 32 bytes")?;
-    let app_key = AppKey::new(secret(&mut answer.k256_key, "k256_key is not 32 bytes")?)?;
     verify_app_key(
-        &info.k256_public,
-        &app_id,
-        &app_key.public(),
-        &answer.k256_signature,
+        &kms.info.k256_public,
+        app_id,
+        &secrets.app_key()?.public(),
+        &secrets.k256_signature,
     )
     .map_err(|error| {
         HandshakeError::BadAnswer(format!("k256_signature is not by the root key: {error}"))
     })?;
+    let os_image_hash = OsImageHash::try_from(response.os_image_hash.as_slice())
+        .map_err(|error| HandshakeError::BadAnswer(error.to_string()))?;
     Ok(Granted {
-        app_key,
-        k256_signature: answer.k256_signature,
-        disk_crypt_key,
-        env_crypt_key,
-        ca_cert,
-        gateway_app_id: answer.gateway_app_id,
-        os_image_hash: OsImageHash::try_from(answer.os_image_hash.as_slice())
-            .map_err(|error| HandshakeError::BadAnswer(error.to_string()))?,
-        provider_id,
-        kms,
+        secrets,
+        os_image_hash,
+        link: kms.link,
     })
 }

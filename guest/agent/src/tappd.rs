@@ -70,7 +70,8 @@ async fn derive_key(app: &App, request: DeriveKeyArgs) -> Result<GetTlsKeyRespon
     let key = if request.random_seed {
         fresh_key()?
     } else {
-        app.key
+        app.keys
+            .app_key()
             .derive_p256(&request.path)
             .map_err(|error| RpcError::new("key", error))?
     };

@@ -88,10 +88,7 @@ impl Kms {
 
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> Option<u64> {
-        let id = self.process.as_ref()?.id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        line.split_whitespace().nth(1)?.parse().ok()
+        self.process.as_ref()?.resident_kib()
     }
 
     /// Waits for the process to end by itself; its log.
@@ -193,8 +190,14 @@ pub struct AgentOptions {
     pub outdated: bool,
     /// As if the system had attested this many GPUs.
     pub gpus: u32,
-    /// Another KMS address than the KMS's own.
-    pub kms_url: Option<String>,
+    /// Other KMS addresses than the KMS's own.
+    pub kms_urls: Option<Vec<String>>,
+    /// Keep the keys in a file for a restart of the agent.
+    pub keeps_keys: bool,
+    /// What the host delivers as the encrypted environment.
+    pub encrypted_env: Option<Vec<u8>>,
+    /// Socket of a container engine.
+    pub container_engine: Option<PathBuf>,
 }
 
 /// An app's agent that has its keys.
@@ -204,6 +207,10 @@ pub struct Agent {
     pub dstack: PathBuf,
     /// Legacy API.
     pub tappd: PathBuf,
+    /// The host's view.
+    pub guest_api: PathBuf,
+    /// Base URL of the public listener.
+    pub external: String,
     /// Its TD.
     pub td: LaunchResponse,
     pub(crate) config: PathBuf,
@@ -235,6 +242,21 @@ impl Agent {
     /// Everything it logged.
     pub fn log_text(&self) -> String {
         std::fs::read_to_string(self.dir.join("agent.log")).unwrap_or_default()
+    }
+
+    /// Its directory: configuration, sockets, log.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its process.
+    pub fn process_id(&self) -> Option<u32> {
+        Some(self.process.as_ref()?.id())
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> Option<u64> {
+        self.process.as_ref()?.resident_kib()
     }
 
     /// A client of the current API.

@@ -379,15 +379,33 @@ timeout = "2s"
         let compose_file = dir.join("app-compose.json");
         bylaw_types::file::write_atomic(&compose_file, app.compose.as_bytes())?;
         let config = dir.join("agent.toml");
+        let external = free_port()?;
+        if let Some(sealed) = &options.encrypted_env {
+            bylaw_types::file::write_atomic(&dir.join("encrypted-env"), sealed)?;
+        }
+        // A VM that is launched has none of the memory of an earlier one.
+        let _ = std::fs::remove_file(dir.join("appkeys.json"));
         let text = format!(
             r#"
 compose_file = {compose_file:?}
 attester = "simtee:{socket}"
+keys_file = {keys_file:?}
 [listen]
 dstack = {dstack:?}
 tappd = {tappd:?}
+external = "127.0.0.1:{external}"
+guest_api = "unix:{guest_api}"
+[environment]
+file = {sealed_env:?}
+output = {env:?}
+revision_file = {revision:?}
+[system]
+container_engine = {engine:?}
+data_disks = ["/"]
+gpu_attestation = {gpu:?}
+shutdown = ["touch", {shutdown:?}]
 [kms]
-urls = [{url:?}]
+urls = {urls:?}
 [chain]
 rpc_urls = [{rpc:?}]
 chain_id = {CHAIN_ID}
@@ -399,9 +417,27 @@ tdx_root_ca = {root:?}
 source = {pccs:?}
 "#,
             socket = td.socket,
+            keys_file = if options.keeps_keys {
+                dir.join("appkeys.json")
+            } else {
+                PathBuf::new()
+            },
             dstack = dir.join("dstack.sock"),
             tappd = dir.join("tappd.sock"),
-            url = options.kms_url.clone().unwrap_or_else(|| kms.url.clone()),
+            guest_api = dir.join("guest.sock").display(),
+            sealed_env = dir.join("encrypted-env"),
+            env = dir.join("env.json"),
+            revision = dir.join("revision"),
+            engine = options
+                .container_engine
+                .clone()
+                .unwrap_or_else(|| dir.join("no-engine.sock")),
+            gpu = dir.join("gpu.json"),
+            shutdown = dir.join("shut-down"),
+            urls = options
+                .kms_urls
+                .clone()
+                .unwrap_or_else(|| vec![kms.url.clone()]),
             rpc = self.rpc_url,
             kms_auth = self.kms_auth,
             max_head_age = self.max_head_age(),
@@ -412,6 +448,8 @@ source = {pccs:?}
         let mut agent = Agent {
             dstack: dir.join("dstack.sock"),
             tappd: dir.join("tappd.sock"),
+            guest_api: dir.join("guest.sock"),
+            external: format!("http://127.0.0.1:{external}"),
             td,
             config,
             dir,

@@ -3,7 +3,7 @@
 mod outdated;
 mod unreported;
 
-use bylaw_types::{DeviceId, Register, ReportData, TcbStatus};
+use bylaw_types::{DeviceId, MrAggregated, MrSystem, Register, ReportData, TcbStatus};
 use dcap_qvl::configs::RingConfig;
 use dcap_qvl::quote::{Quote, Report, TDReport10};
 use dcap_qvl::verify::QuoteVerifier;
@@ -65,6 +65,40 @@ pub struct TdReport {
     pub mr_owner_config: Register,
     /// What the guest asked to be signed.
     pub report_data: ReportData,
+}
+
+impl TdReport {
+    /// Everything measured: the registers with RTMR3 as given, and what the host set at
+    /// launch when it set anything (attestation reference, section 7).
+    pub fn mr_aggregated(&self, rtmr3: &Register) -> MrAggregated {
+        let mut hash = self.boot_registers().chain_update(rtmr3);
+        let host_set = [&self.mr_config_id, &self.mr_owner, &self.mr_owner_config];
+        if host_set.iter().any(|register| !register.is_zero()) {
+            for register in host_set {
+                hash.update(register);
+            }
+        }
+        MrAggregated::new(hash.finalize().into())
+    }
+
+    /// The system without the app: the boot registers and who gives keys, empty for
+    /// nobody yet.
+    pub fn mr_system(&self, key_provider_info: &[u8]) -> MrSystem {
+        let provider: [u8; 32] = if key_provider_info.is_empty() {
+            [0; 32]
+        } else {
+            Sha256::digest(key_provider_info).into()
+        };
+        let hash = self.boot_registers().chain_update(provider);
+        MrSystem::new(hash.finalize().into())
+    }
+
+    fn boot_registers(&self) -> Sha256 {
+        let [rtmr0, rtmr1, rtmr2, _] = &self.rtmr;
+        [&self.mrtd, rtmr0, rtmr1, rtmr2]
+            .into_iter()
+            .fold(Sha256::new(), |hash, register| hash.chain_update(register))
+    }
 }
 
 impl From<&TDReport10> for TdReport {

@@ -12,6 +12,11 @@ use zeroize::Zeroizing;
 use crate::env::{EnvError, SEALED_MIN};
 use crate::{KeyError, Secret};
 
+/// The X25519 public key that belongs to an app's env key.
+pub fn env_public_key(env_crypt_key: &Secret) -> [u8; 32] {
+    PublicKey::from(&StaticSecret::from(*env_crypt_key.expose())).to_bytes()
+}
+
 /// Encrypts for the holder of `recipient`'s secret.
 ///
 /// # Errors

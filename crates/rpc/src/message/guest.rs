@@ -359,3 +359,13 @@ pub struct TdxQuoteResponse {
     pub prefix: String,
 }
 message!(TdxQuoteResponse);
+
+/// Asks for evidence of the key that signs for the app.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GetAttestationForAppKeyRequest {
+    /// `ed25519`, `secp256k1` or `k256`.
+    #[prost(string, tag = "1")]
+    pub algorithm: String,
+}
+message!(GetAttestationForAppKeyRequest);

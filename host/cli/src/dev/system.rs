@@ -63,11 +63,12 @@ pub(super) async fn start(
         .create_app(&kms_auth, Some(&compose.hash()), None, false)
         .await?;
     owner.wait_until_final().await?;
-    let (dstack, tappd) = start_agent(
+    let agent = start_agent(
         state, processes, &tee, &manifest, &app_id, &kms_auth, &kms_url, &rpc_url,
     )
     .await?;
     output.say(&format!("agent      app 0x{app_id} has its keys"));
+    output.say(&format!("dashboard  {}", agent.dashboard));
 
     let text = |path: &Path| path.display().to_string();
     let variables = BTreeMap::from([
@@ -77,8 +78,9 @@ pub(super) async fn start(
         ("KMS_CONTRACT_ADDR", format!("0x{kms_auth}")),
         ("APP_CONTRACT_ADDR", format!("0x{app_id}")),
         ("KMS_URL", kms_url.clone()),
-        ("DSTACK_SIMULATOR_ENDPOINT", text(&dstack)),
-        ("TAPPD_SIMULATOR_ENDPOINT", text(&tappd)),
+        ("DSTACK_SIMULATOR_ENDPOINT", text(&agent.dstack)),
+        ("TAPPD_SIMULATOR_ENDPOINT", text(&agent.tappd)),
+        ("BYLAW_DASHBOARD", agent.dashboard.clone()),
         ("BYLAW_COLLATERAL", tee.pccs.clone()),
         ("BYLAW_ROOT_CA", tee.root_ca.clone()),
     ]);
@@ -284,6 +286,13 @@ async fn call<Req: Message, Res: Message>(
     Ok(client.call(method, request).await?)
 }
 
+/// Where the agent answers.
+struct AgentEndpoints {
+    dstack: PathBuf,
+    tappd: PathBuf,
+    dashboard: String,
+}
+
 #[expect(
     clippy::too_many_arguments,
     reason = "each is another part that the agent talks to"
@@ -297,7 +306,7 @@ async fn start_agent(
     kms_auth: &ContractAddress,
     kms_url: &str,
     rpc_url: &str,
-) -> anyhow::Result<(PathBuf, PathBuf)> {
+) -> anyhow::Result<AgentEndpoints> {
     let td = launch(
         tee,
         LaunchArgs {
@@ -311,11 +320,14 @@ async fn start_agent(
     let compose_file = state.join("app-compose.json");
     bylaw_types::file::write_atomic(&compose_file, manifest.as_bytes())?;
     let (dstack, tappd) = (state.join("dstack.sock"), state.join("tappd.sock"));
+    let external = format!("127.0.0.1:{}", free_port()?);
     let config = state.join("agent.toml");
     let text = format!(
-        "compose_file = {compose_file:?}\nattester = \"simtee:{}\"\n\
-         [listen]\ndstack = {dstack:?}\ntappd = {tappd:?}\n[kms]\nurls = [{kms_url:?}]\n{}{}",
+        "compose_file = {compose_file:?}\nattester = \"simtee:{}\"\nkeys_file = \"\"\n\
+         [listen]\ndstack = {dstack:?}\ntappd = {tappd:?}\nexternal = {external:?}\n\
+         guest_api = {:?}\n[system]\nshutdown = []\n[kms]\nurls = [{kms_url:?}]\n{}{}",
         td.socket,
+        format!("unix:{}", state.join("guest.sock").display()),
         trust_section(tee),
         chain_section(rpc_url, kms_auth),
     );
@@ -328,5 +340,9 @@ async fn start_agent(
         text.lines().any(|line| line == "ready").then_some(())
     })
     .await?;
-    Ok((dstack, tappd))
+    Ok(AgentEndpoints {
+        dstack,
+        tappd,
+        dashboard: format!("http://{external}/"),
+    })
 }

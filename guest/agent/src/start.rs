@@ -1,0 +1,313 @@
+//! From a measured VM to an app with its keys.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bylaw_attest::collateral::{Cached, Directory, Pccs};
+use bylaw_attest::event_log::{self, SYSTEM_READY};
+use bylaw_attest::{
+    AppInfo, Appraisal, CollateralSource, Expect, Mode, RuntimeEvent, TrustAnchors, Verifier,
+};
+use bylaw_attester::Attester;
+use bylaw_chain::RpcPolicy;
+use bylaw_keys::P256Key;
+use bylaw_ratls::csr::CertConfig;
+use bylaw_ratls::{Cert, CertSpec, Issuer, RaTlsCert};
+use bylaw_types::clock::Clock;
+use bylaw_types::compose::KeyProvider;
+use bylaw_types::{AppCompose, KeyProviderInfo, OsImageHash, ReportData};
+
+use crate::app::{App, Caches, EventBudget};
+use crate::cache::KeyCache;
+use crate::certs::{LocalCa, Signer};
+use crate::config::Config;
+use crate::environment;
+use crate::handshake::{HandshakeError, obtain};
+use crate::keys_file::{AppSecrets, Provider};
+use crate::kms::{Expectations, KmsPool};
+
+/// Gets the app's keys and measures who gave them.
+///
+/// # Errors
+/// Whatever keeps the app from its keys, with what to do about it.
+pub async fn start(
+    config: &Config,
+    compose: AppCompose,
+    attester: Arc<dyn Attester>,
+    clock: Clock,
+) -> anyhow::Result<App> {
+    let verifier = verifier(config, &clock)?;
+    let at_start = appraise(&verifier, &*attester).await?;
+    let who = at_start.identify(Mode::Full, None)?;
+    if who.compose_hash != compose.hash() {
+        anyhow::bail!(
+            "this VM measured compose hash {}, but the file's is {}",
+            who.compose_hash,
+            compose.hash()
+        );
+    }
+    let found = Keys::find(config, &compose, &at_start, &*attester, &verifier, &clock).await?;
+    let provider = found.secrets.provider.info();
+    measure(
+        &*attester,
+        at_start.runtime_events(),
+        &compose,
+        found.os_image_hash.as_ref(),
+        &provider,
+    )
+    .await?;
+
+    let evidence = attester.attest(&ReportData::new([0; 64])).await?;
+    let appraisal = verifier
+        .appraise(&evidence, Expect::ReportData(&ReportData::new([0; 64])))
+        .await?;
+    let boot_info = appraisal.identify(Mode::Full, None)?;
+    let app_info = appraisal.app_info(Mode::Full, None)?;
+    environment::open(
+        &config.environment,
+        &boot_info.app_id,
+        compose.manifest(),
+        found.secrets.env_crypt_key.as_ref(),
+    )?;
+    let anchors = verifier.anchors();
+    let mut app = App {
+        keys: KeyCache::new(found.secrets.app_key()?),
+        k256_signature: found.secrets.k256_signature.clone(),
+        signer: signer(found, app_info, &verifier, &*attester, &clock).await?,
+        events: EventBudget::of(&evidence),
+        caches: Caches::default(),
+        gpu_attestation: config.system.gpu_attestation.clone(),
+        app_cert: String::new(),
+        attester,
+        compose,
+        boot_info,
+        provider,
+        anchors,
+        clock,
+    };
+    let demo = CertConfig {
+        subject: "demo-cert".to_owned(),
+        usage_client_auth: true,
+        ext_quote: true,
+        ..CertConfig::default()
+    };
+    app.app_cert = app.tls_key(demo).await?.chain.concat();
+    Ok(app)
+}
+
+/// This VM's own evidence, by the verifier it applies to others.
+async fn appraise(verifier: &Verifier, attester: &dyn Attester) -> anyhow::Result<Appraisal> {
+    let challenge = ReportData::new([0; 64]);
+    let evidence = attester.attest(&challenge).await?;
+    Ok(verifier
+        .appraise(&evidence, Expect::ReportData(&challenge))
+        .await?)
+}
+
+/// Keys, and what was learned with them.
+struct Keys {
+    secrets: AppSecrets,
+    /// The image that the KMS saw.
+    os_image_hash: Option<OsImageHash>,
+    /// The way back to the KMS.
+    kms: Option<KmsPool>,
+}
+
+impl Keys {
+    /// From the file of this boot, else from whom the manifest names.
+    async fn find(
+        config: &Config,
+        compose: &AppCompose,
+        at_start: &Appraisal,
+        attester: &dyn Attester,
+        verifier: &Verifier,
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
+        let manifest = compose.manifest();
+        let kept = match &config.keys_file {
+            Some(path) => AppSecrets::read(path)?,
+            None => None,
+        };
+        let found = match (kept, manifest.key_provider()) {
+            (Some(secrets), _) => {
+                let kms = match &secrets.provider {
+                    Provider::Kms { spki_der, .. } => {
+                        let expected = expectations(config, compose, at_start, verifier, clock)?;
+                        let (urls, root) = (config.kms_urls.clone(), spki_der.clone());
+                        Some(KmsPool::new(urls, expected, root, None, clock.clone()))
+                    }
+                    _ => None,
+                };
+                return Ok(Self {
+                    secrets,
+                    os_image_hash: None,
+                    kms,
+                });
+            }
+            (None, KeyProvider::Kms) => {
+                let expected = expectations(config, compose, at_start, verifier, clock)?;
+                Self::from_kms(config, expected, at_start, attester, clock).await?
+            }
+            (None, KeyProvider::None) => Self {
+                secrets: AppSecrets::random()?,
+                os_image_hash: None,
+                kms: None,
+            },
+            (None, other) => anyhow::bail!("key_provider {other:?} is not available in this VM"),
+        };
+        if let Some(path) = &config.keys_file {
+            found.secrets.write(path)?;
+        }
+        Ok(found)
+    }
+
+    async fn from_kms(
+        config: &Config,
+        expected: Expectations,
+        at_start: &Appraisal,
+        attester: &dyn Attester,
+        clock: &Clock,
+    ) -> anyhow::Result<Self> {
+        let granted = obtain(&config.kms_urls, attester, &expected, clock.now_unix()).await?;
+        let own = at_start.identify(Mode::Full, None)?.os_image_hash;
+        if granted.os_image_hash != own {
+            anyhow::bail!(
+                "the KMS says this VM runs image {}, its own evidence proves {own}",
+                granted.os_image_hash,
+            );
+        }
+        let root = match &granted.secrets.provider {
+            Provider::Kms { spki_der, .. } => spki_der.clone(),
+            _ => vec![],
+        };
+        let urls = config.kms_urls.clone();
+        let pool = KmsPool::new(urls, expected, root, Some(granted.link), clock.clone());
+        Ok(Self {
+            secrets: granted.secrets,
+            os_image_hash: Some(granted.os_image_hash),
+            kms: Some(pool),
+        })
+    }
+}
+
+fn expectations(
+    config: &Config,
+    compose: &AppCompose,
+    at_start: &Appraisal,
+    verifier: &Verifier,
+    clock: &Clock,
+) -> anyhow::Result<Expectations> {
+    let chain = config.chain.clone().ok_or(HandshakeError::NoChain)?;
+    Ok(Expectations {
+        verifier: verifier.clone(),
+        policy: Arc::new(RpcPolicy::new(chain, clock.clone())?),
+        manifest: compose.manifest().clone(),
+        app_id: at_start.identify(Mode::Full, None)?.app_id,
+    })
+}
+
+/// The rest of the launch sequence (attestation reference, section 4.1). A restarted
+/// agent finds its events in the log and extends nothing twice; one that would say
+/// something else than the log does not start.
+async fn measure(
+    attester: &dyn Attester,
+    log: &[RuntimeEvent],
+    compose: &AppCompose,
+    os_image_hash: Option<&OsImageHash>,
+    provider: &KeyProviderInfo,
+) -> anyhow::Result<()> {
+    let provider = provider.to_payload();
+    let storage = compose.manifest().storage_fs.as_deref().map(str::as_bytes);
+    for (name, payload) in [
+        ("os-image-hash", os_image_hash.map(AsRef::as_ref)),
+        ("key-provider", Some(provider.as_slice())),
+        ("storage-fs", storage),
+        (SYSTEM_READY, Some(&[][..])),
+    ] {
+        let Some(payload) = payload else { continue };
+        let measured = if name == SYSTEM_READY {
+            log.iter()
+                .any(|event| event.event == name)
+                .then_some(&[][..])
+        } else {
+            event_log::field(log, name)
+        };
+        match measured {
+            None => attester.extend(name, payload).await?,
+            Some(measured) if measured == payload => {}
+            Some(_) => anyhow::bail!(
+                "event {name} was measured at this boot already, with another value; \
+                 reboot the VM"
+            ),
+        }
+    }
+    Ok(())
+}
+
+async fn signer(
+    found: Keys,
+    app_info: AppInfo,
+    verifier: &Verifier,
+    attester: &dyn Attester,
+    clock: &Clock,
+) -> anyhow::Result<Signer> {
+    if let Some(kms) = found.kms {
+        return Ok(Signer::Kms(Box::new(kms)));
+    }
+    let (Provider::None(key) | Provider::Local(key, _) | Provider::Tpm(key, _)) =
+        &found.secrets.provider
+    else {
+        return Err(HandshakeError::NoKms.into());
+    };
+    Ok(Signer::Local(Box::new(LocalCa {
+        issuer: local_ca(&found.secrets.ca_cert, key, attester, clock).await?,
+        app_info,
+        trust_anchors: *verifier.anchors().digest(),
+    })))
+}
+
+/// The CA of the file when it is this key's, else one made now.
+async fn local_ca(
+    kept: &str,
+    key: &P256Key,
+    attester: &dyn Attester,
+    clock: &Clock,
+) -> anyhow::Result<Issuer> {
+    let spki = key.spki_der();
+    if !kept.is_empty() {
+        let cert = Cert::from_pem(kept)?;
+        if RaTlsCert::parse(&cert.der)?.spki_der != spki {
+            anyhow::bail!("keys_file: ca_cert is of another key than key_provider's");
+        }
+        return Ok(Issuer::from_parts(cert, key)?);
+    }
+    let challenge = bylaw_attest::report_data::ratls(&spki);
+    let spec = CertSpec {
+        subject: "App Root Cert".to_owned(),
+        ca_path_len: Some(1),
+        attestation: Some(attester.attest(&challenge).await?),
+        ..CertSpec::default()
+    };
+    Ok(Issuer::self_signed(&spec, key, clock.now_unix())?)
+}
+
+fn verifier(config: &Config, clock: &Clock) -> anyhow::Result<Verifier> {
+    let anchors = match &config.tdx_root_ca {
+        None => TrustAnchors::vendor(),
+        Some(path) => trust_root(path)?,
+    };
+    let source = &config.collateral;
+    let collateral: Arc<dyn CollateralSource> = if source.starts_with("http") {
+        Arc::new(Cached::new(Pccs::new(source)?, None))
+    } else {
+        Arc::new(Cached::new(Directory::new(source), None))
+    };
+    Ok(Verifier::new(anchors, collateral, clock.clone()))
+}
+
+fn trust_root(path: &Path) -> anyhow::Result<TrustAnchors> {
+    let context = || format!("trust.tdx_root_ca {}", path.display());
+    let pem = std::fs::read(path).with_context(context)?;
+    TrustAnchors::with_tdx_root(&pem).with_context(context)
+}
