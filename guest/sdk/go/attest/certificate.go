@@ -29,6 +29,8 @@ const (
 	maxPEMLength = 4 << 20
 )
 
+var pemBegin = []byte("-----BEGIN CERTIFICATE-----")
+
 // CertificateAppraisal is what a verified certificate establishes.
 type CertificateAppraisal struct {
 	Appraisal
@@ -52,19 +54,16 @@ func ParseChain(content []byte) ([]*x509.Certificate, error) {
 		return nil, bylaw.Refuse(bylaw.RuleEncoding, "the chain has %d bytes; the limit is %d", len(content), maxPEMLength)
 	}
 	var ders [][]byte
-	rest := content
-	for {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			return nil, bylaw.Refuse(bylaw.RuleEncoding, "the chain holds a %s", block.Type)
+	for rest := bytes.TrimSpace(content); len(rest) != 0; rest = bytes.TrimSpace(rest) {
+		block, after := pem.Decode(rest)
+		// The decoder skips what it cannot read; a certificate must not vanish that way.
+		if block == nil || !bytes.HasPrefix(rest, pemBegin) ||
+			bytes.Count(rest[:len(rest)-len(after)], pemBegin) != 1 {
+			return nil, bylaw.Refuse(bylaw.RuleEncoding,
+				"the chain holds something that is not a PEM certificate, after %d that are", len(ders))
 		}
 		ders = append(ders, block.Bytes)
-	}
-	if len(bytes.TrimSpace(rest)) != 0 {
-		return nil, bylaw.Refuse(bylaw.RuleEncoding, "the chain holds something that is not a PEM certificate")
+		rest = after
 	}
 	return ParseDERChain(ders)
 }

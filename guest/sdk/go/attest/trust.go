@@ -45,7 +45,7 @@ func New(options Options) (*Verifier, error) {
 	if verifier.root == nil {
 		root, err := intelRoot()
 		if err != nil {
-			return nil, fmt.Errorf("Intel's root certificate: %w", err)
+			return nil, fmt.Errorf("the root certificate of Intel: %w", err)
 		}
 		verifier.root = root
 	}
