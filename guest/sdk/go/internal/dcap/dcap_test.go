@@ -377,7 +377,7 @@ func TestGoTDXGuestAgrees(t *testing.T) {
 	if copied < 0 {
 		t.Fatal("no certificates")
 	}
-	const step = 7
+	const step = 13
 	for index := 0; index < len(raw); index += step {
 		changed := flipped(raw, index)
 		theirs, ours := theirs(changed), ours(changed)
