@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { EvidenceInput, QuoteJson } from '../src/index.js';
-import { VerificationError } from '../src/index.js';
+import { parseEvidence, VerificationError } from '../src/index.js';
 import {
   appraisalJson,
   type Case,
@@ -72,6 +72,44 @@ describe('accepted evidence', () => {
         expectationsOf(one.expect ?? file.expect),
       );
       assert.deepEqual(appraisalJson(appraisal), one.appraisal ?? { ...appraisalJson(appraisal) });
+    });
+  }
+});
+
+describe('bytes from outside', () => {
+  for (const form of ['attestation_v0', 'attestation_v1'] as const) {
+    const whole = bytes(file[form]);
+
+    test(`${form}, cut or changed anywhere, is parsed or refused`, () => {
+      for (let index = 0; index < whole.length; index += 53) {
+        assert.throws(() => parseEvidence(whole.slice(0, index)), VerificationError);
+        for (const flip of [1, 0x80, 0xff]) {
+          const changed = whole.slice();
+          changed[index] = (changed[index] ?? 0) ^ flip;
+          try {
+            assert.ok(parseEvidence(changed).quote instanceof Uint8Array);
+          } catch (error) {
+            assert.ok(error instanceof VerificationError, String(error));
+          }
+        }
+      }
+    });
+  }
+
+  const levels = (head: number[], count: number) =>
+    Uint8Array.of(0x81, 0xa1, 0x61, ...Array(count).fill(head).flat());
+  for (const [what, evidence] of [
+    ['lists that claim more than there is', levels([0xdd, 0, 1, 0, 0], 10_000)],
+    ['one list of four billion', levels([0xdd, 0xff, 0xff, 0xff, 0xff], 1)],
+    ['one map of four billion', Uint8Array.of(0xdf, 0xff, 0xff, 0xff, 0xff)],
+    ['deep nesting', Uint8Array.of(...levels([0x91], 100_000), 0xc0)],
+    ['an extension type', Uint8Array.of(0x81, 0xa1, 0x61, 0xd4, 0x01, 0x00)],
+    ['a list of a billion events', Uint8Array.of(0, 0, 0, 0xfe, 0xff, 0xff, 0xff)],
+  ] as const) {
+    test(`${what} takes neither time nor memory`, () => {
+      const started = performance.now();
+      assert.throws(() => parseEvidence(evidence), VerificationError);
+      assert.ok(performance.now() - started < 2_000);
     });
   }
 });

@@ -2,7 +2,7 @@
 
 import { fromUtf8 } from '../bytes.js';
 import { VerificationError } from '../errors.js';
-import type { RuntimeEvent } from '../events.js';
+import { MAX_EVENTS, type RuntimeEvent } from '../events.js';
 import { Reader } from '../reader.js';
 import type { TdxEvidence } from './evidence.js';
 
@@ -49,9 +49,9 @@ function readEvent(reader: Reader): RuntimeEvent {
 
 function listOf<T>(reader: Reader, what: string, read: (reader: Reader) => T): T[] {
   const length = compactOf(reader, what);
-  // Each entry takes a byte or more: what is left bounds what is allocated.
-  if (length > reader.remaining)
-    throw new Error(`${what} states ${length} entries; ${reader.remaining} bytes are left`);
+  if (length > MAX_EVENTS) {
+    throw new VerificationError('event_log', `${what} has ${length} entries; the limit is ${MAX_EVENTS}`);
+  }
   return Array.from({ length }, () => read(reader));
 }
 

@@ -5,16 +5,13 @@ import { VerificationError } from '../errors.js';
 import { MAX_EVENTS, type RuntimeEvent, readVersion } from '../events.js';
 import { Field } from '../fields.js';
 import type { TdxEvidence } from './evidence.js';
+import { checkShape } from './msgpack-shape.js';
 import { unsupportedPlatform } from './v0.js';
 
 /** @throws Error saying what is malformed, VerificationError for other platforms. */
 export function decodeV1(bytes: Uint8Array): TdxEvidence {
-  // The library refuses bytes that follow. Extension types have no place here.
-  const envelope = new Field(decode(bytes, { maxExtLength: 0 }), '').onlyMembers(
-    'version',
-    'platform',
-    'stack',
-  );
+  checkShape(bytes);
+  const envelope = new Field(decode(bytes), '').onlyMembers('version', 'platform', 'stack');
   const version = envelope.get('version').integer();
   if (version !== 1) throw new Error(`version is ${version}, not 1`);
   const platform = envelope.get('platform').onlyMembers('kind', 'data');
