@@ -230,10 +230,6 @@ impl System {
         );
         ensure!(attested.device_id() == info.device_id, "another machine");
         ensure!(
-            attested.mr_aggregated().as_ref() == info.mr_aggregated,
-            "another mr_aggregated"
-        );
-        ensure!(
             attested.prove_os_image(None)?.as_ref() == info.os_image_hash,
             "another image"
         );
