@@ -1,0 +1,1 @@
+"""What a guest agent must answer to the published Python SDK, by subject."""
