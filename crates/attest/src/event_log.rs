@@ -35,6 +35,11 @@ pub enum EventVersion {
 }
 
 impl EventVersion {
+    /// As `event_log_version` of a manifest names it, which is 1 or 2.
+    pub fn of_manifest(number: u8) -> Self {
+        if number == 2 { Self::V2 } else { Self::V1 }
+    }
+
     /// 1 or 2, as logs spell it.
     pub fn number(self) -> u32 {
         match self {

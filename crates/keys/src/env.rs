@@ -102,7 +102,7 @@ pub fn open(
     if file.len() > MAX_ENV_FILE {
         return Err(EnvError::TooLong(file.len()));
     }
-    let version = if signed::is_signed(file) {
+    let version = if SealedEnv::is_signed(file) {
         EnvVersion::Signed
     } else {
         EnvVersion::Anonymous

@@ -19,8 +19,13 @@ pub(crate) const USAGE: &[u64] = &[1, 3, 6, 1, 4, 1, 62397, 1, 4];
 pub(crate) const ATTESTATION: &[u64] = &[1, 3, 6, 1, 4, 1, 62397, 1, 8];
 /// App info, MessagePack.
 pub(crate) const APP_INFO: &[u64] = &[1, 3, 6, 1, 4, 1, 62397, 1, 9];
-/// Digest of the issuer's trust anchors, 32 bytes. Ours, under the UUID arc.
-pub(crate) const TRUST_ANCHORS: &[u64] = &[2, 25, 4_907_116_383_051_827_713];
+/// Digest of the issuer's trust anchors, 32 bytes. Ours: the UUID
+/// dbe95875-6460-471a-8e18-eeb9d159b645 under the arc that takes UUIDs in small parts.
+/// The UUID arc 2.25 would need numbers that Go's and other X.509 libraries refuse.
+pub(crate) const TRUST_ANCHORS: &[u64] = &[
+    1, 2, 840, 113_556, 1, 8000, 2554, 56_297, 22_645, 25_696, 18_202, 36_376, 15_645_137,
+    5_879_365,
+];
 
 /// Usage of a KMS's TLS leaf.
 pub const USAGE_KMS: &str = "kms:rpc";

@@ -1,7 +1,8 @@
 //! A router on a socket: TLS, plain TCP, Unix or vsock.
 //!
 //! HTTP/1.1 by hyper, with what real clients need (RPC conventions reference,
-//! section 5): half-closed requests are answered, then the connection closes.
+//! section 5): on Unix sockets half-closed requests are answered, then the connection
+//! closes. Elsewhere a peer that closes is gone, and what streams to it ends at once.
 
 use std::future::Future;
 use std::io;
@@ -54,7 +55,7 @@ pub async fn tls(
         stream.set_nodelay(true)?;
         Ok(stream)
     };
-    accept_loop(router, shutdown, accept, move |stream| {
+    accept_loop(HalfClose::Gone, router, shutdown, accept, move |stream| {
         let acceptor = acceptor.clone();
         async move {
             let stream = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream))
@@ -81,7 +82,7 @@ pub async fn tcp(listener: TcpListener, router: Router, shutdown: impl Future<Ou
         stream.set_nodelay(true)?;
         Ok(stream)
     };
-    accept_loop(router, shutdown, accept, |stream| async {
+    accept_loop(HalfClose::Gone, router, shutdown, accept, |stream| async {
         Ok((stream, Peer::default()))
     })
     .await;
@@ -90,35 +91,55 @@ pub async fn tcp(listener: TcpListener, router: Router, shutdown: impl Future<Ou
 /// Serves on a Unix socket until `shutdown`.
 pub async fn unix(listener: UnixListener, router: Router, shutdown: impl Future<Output = ()>) {
     let accept = || async { Ok(listener.accept().await?.0) };
-    accept_loop(router, shutdown, accept, |stream| async {
-        let unix = stream.peer_cred().ok().map(|credentials| UnixPeer {
-            pid: credentials.pid(),
-            uid: credentials.uid(),
-            gid: credentials.gid(),
-        });
-        let peer = Peer {
-            unix,
-            ..Peer::default()
-        };
-        Ok((stream, peer))
-    })
+    accept_loop(
+        HalfClose::Answered,
+        router,
+        shutdown,
+        accept,
+        |stream| async {
+            let unix = stream.peer_cred().ok().map(|credentials| UnixPeer {
+                pid: credentials.pid(),
+                uid: credentials.uid(),
+                gid: credentials.gid(),
+            });
+            let peer = Peer {
+                unix,
+                ..Peer::default()
+            };
+            Ok((stream, peer))
+        },
+    )
     .await;
 }
 
 /// Serves over vsock until `shutdown`.
 pub async fn vsock(listener: VsockListener, router: Router, shutdown: impl Future<Output = ()>) {
     let accept = || async { listener.accept().await };
-    accept_loop(router, shutdown, accept, |(stream, address)| async move {
-        let peer = Peer {
-            cid: Some(address.cid()),
-            ..Peer::default()
-        };
-        Ok((stream, peer))
-    })
+    accept_loop(
+        HalfClose::Gone,
+        router,
+        shutdown,
+        accept,
+        |(stream, address)| async move {
+            let peer = Peer {
+                cid: Some(address.cid()),
+                ..Peer::default()
+            };
+            Ok((stream, peer))
+        },
+    )
     .await;
 }
 
+/// Whether a peer that closes its side still waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HalfClose {
+    Answered,
+    Gone,
+}
+
 async fn accept_loop<C, A, AF, P, PF, T>(
+    half_close: HalfClose,
     router: Router,
     shutdown: impl Future<Output = ()>,
     mut accept: A,
@@ -169,7 +190,7 @@ async fn accept_loop<C, A, AF, P, PF, T>(
                     async move { hyper::service::Service::call(&service, request).await }
                 });
             let connection = http1::Builder::new()
-                .half_close(true)
+                .half_close(half_close == HalfClose::Answered)
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .serve_connection(TokioIo::new(io), service);

@@ -92,11 +92,7 @@ impl Td {
             .app_id
             .unwrap_or_else(|| AppId::from_compose_hash(&hash));
         let manifest = launch.compose.manifest();
-        let version = if manifest.event_log_version == 2 {
-            EventVersion::V2
-        } else {
-            EventVersion::V1
-        };
+        let version = EventVersion::of_manifest(manifest.event_log_version);
         let instance_id = if manifest.no_instance_id {
             None
         } else {

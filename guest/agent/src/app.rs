@@ -13,7 +13,9 @@ use bylaw_ratls::csr::CertConfig;
 use bylaw_rpc::RpcError;
 use bylaw_rpc::message::guest::{AppInfo, GetQuoteResponse};
 use bylaw_types::clock::Clock;
-use bylaw_types::{AppCompose, BootInfo, KeyProviderInfo, ReportData, TrustAnchorSet};
+use bylaw_types::{
+    AppCompose, BootInfo, KeyProviderInfo, MrAggregated, ReportData, TrustAnchorSet,
+};
 use serde_json::json;
 
 use crate::cache::{KeyCache, Recent};
@@ -183,6 +185,7 @@ impl App {
     async fn make_identity(&self) -> Result<(AppInfo, Attestation), RpcError> {
         let evidence = self.attest(&ReportData::new([0; 64])).await?;
         let who = &self.boot_info;
+        let mr_aggregated = self.mr_aggregated(&evidence)?;
         let dmi = |name: &str| {
             std::fs::read_to_string(format!("/sys/class/dmi/id/{name}"))
                 .map(|text| text.trim().to_owned())
@@ -195,10 +198,10 @@ impl App {
                 .map(|id| id.as_bytes().to_vec())
                 .unwrap_or_default(),
             app_cert: self.app_cert.clone(),
-            tcb_info: self.tcb_info(&evidence)?,
+            tcb_info: self.tcb_info(&evidence, mr_aggregated)?,
             app_name: self.compose.manifest().name.clone(),
             device_id: who.device_id.as_bytes().to_vec(),
-            mr_aggregated: who.mr_aggregated.as_bytes().to_vec(),
+            mr_aggregated: mr_aggregated.as_bytes().to_vec(),
             os_image_hash: who.os_image_hash.as_bytes().to_vec(),
             key_provider_info: String::from_utf8_lossy(&self.provider.to_payload()).into_owned(),
             compose_hash: who.compose_hash.as_bytes().to_vec(),
@@ -209,8 +212,22 @@ impl App {
         Ok((info, evidence))
     }
 
+    /// As of now: an app's own events are part of it.
+    fn mr_aggregated(&self, evidence: &Attestation) -> Result<MrAggregated, RpcError> {
+        let Platform::Tdx { quote, .. } = &evidence.platform else {
+            return Ok(self.boot_info.mr_aggregated);
+        };
+        let report = bylaw_attest::tdx::report(quote).map_err(failed)?;
+        let [.., rtmr3] = report.rtmr;
+        Ok(report.mr_aggregated(&rtmr3))
+    }
+
     /// Measurements as `Info` tells them; registers are `null` off TDX.
-    fn tcb_info(&self, evidence: &Attestation) -> Result<String, RpcError> {
+    fn tcb_info(
+        &self,
+        evidence: &Attestation,
+        mr_aggregated: MrAggregated,
+    ) -> Result<String, RpcError> {
         let (report, log) = match &evidence.platform {
             Platform::Tdx { quote, event_log } => {
                 let report = bylaw_attest::tdx::report(quote).map_err(failed)?;
@@ -225,11 +242,6 @@ impl App {
                     .collect();
                 (None, event_log::to_json(&events))
             }
-        };
-        // As of now: an app's own events are part of it.
-        let mr_aggregated = match &report {
-            Some(report) => report.mr_aggregated(&report.rtmr[3]),
-            None => self.boot_info.mr_aggregated,
         };
         let rtmr = |index: usize| report.as_ref().and_then(|report| report.rtmr.get(index));
         let value = json!({

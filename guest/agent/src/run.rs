@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use bylaw_attester::attester_from;
+use bylaw_attest::event_log::EventVersion;
+use bylaw_attester::{Roots, attester_from, fix_event_version};
 use bylaw_rpc::serve::{self, Listen, Listener};
 use bylaw_service::{Stop, stop_signal};
 use bylaw_types::AppCompose;
@@ -36,7 +37,11 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> anyhow::Result<()> {
     let compose =
         AppCompose::parse(&bytes).with_context(|| config.compose_file.display().to_string())?;
     let vm_config = match config.attester.starts_with("linux") {
-        true => Some(vm_config(&config.vm_config_file)?),
+        true => {
+            let version = EventVersion::of_manifest(compose.manifest().event_log_version);
+            fix_event_version(&Roots::default(), version)?;
+            Some(vm_config(&config.vm_config_file)?)
+        }
         false => None,
     };
     let attester = attester_from(&config.attester, vm_config.as_deref())?;

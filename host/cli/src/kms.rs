@@ -28,7 +28,7 @@ pub(crate) enum Command {
     },
 }
 
-fn unreachable(error: ClientError) -> Failure {
+pub(crate) fn unreachable(error: ClientError) -> Failure {
     match error {
         ClientError::Address { .. } => Failure::Unusable(error.to_string()),
         ClientError::Refused { .. } => Failure::Failed(error.into()),

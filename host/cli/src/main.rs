@@ -8,6 +8,7 @@ mod app;
 mod chain;
 mod compose;
 mod dev;
+mod env;
 mod evidence;
 mod explain;
 mod gov;
@@ -63,6 +64,9 @@ enum Command {
     /// Govern apps and the KMS: propose, sign, execute, veto, and see what comes.
     #[command(subcommand)]
     Gov(Box<gov::Command>),
+    /// Encrypt variables for an app.
+    #[command(subcommand)]
+    Env(env::Command),
     /// Run a whole simulated system on this machine.
     Dev(dev::Args),
     /// Print a completion script for a shell.
@@ -94,6 +98,7 @@ async fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Kms(command) => kms::run(command, output).await,
         Command::App(command) => app::run(command, output).await,
         Command::Gov(command) => gov::run(*command, output).await,
+        Command::Env(command) => env::run(command, output).await,
         Command::Dev(args) => dev::run(args, output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -249,6 +249,11 @@ impl Agent {
         &self.dir
     }
 
+    /// Its configuration.
+    pub fn config_file(&self) -> &Path {
+        &self.config
+    }
+
     /// Its process.
     pub fn process_id(&self) -> Option<u32> {
         Some(self.process.as_ref()?.id())

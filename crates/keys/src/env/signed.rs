@@ -31,12 +31,6 @@ const DOMAIN_NAME: &[u8] = b"Bylaw environment";
 const DOMAIN_VERSION: &[u8] = b"2";
 const MESSAGE_TYPE: &[u8] = b"EncryptedEnvironment(uint64 revision,bytes32 sealed)";
 
-/// Whether a file claims to be of this version. The random key that an anonymous
-/// file begins with does so once in 2^64.
-pub(super) fn is_signed(file: &[u8]) -> bool {
-    file.starts_with(MAGIC)
-}
-
 /// An encrypted environment of one app, before or after signing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedEnv {
@@ -46,6 +40,12 @@ pub struct SealedEnv {
 }
 
 impl SealedEnv {
+    /// Whether a file claims to be of this version. The random key that an anonymous
+    /// file begins with does so once in 2^64.
+    pub fn is_signed(file: &[u8]) -> bool {
+        file.starts_with(MAGIC)
+    }
+
     /// Encrypts for the holder of `recipient`'s secret.
     ///
     /// # Errors
