@@ -1,11 +1,13 @@
 //! A whole Bylaw system as values: anvil, contracts, software TEE, KMS nodes, app
 //! agents. Everything is a real process on free ports and is gone when dropped.
 
+pub mod docker;
 pub mod governance;
 pub mod node;
 pub mod process;
 pub mod world;
 
+pub use docker::Docker;
 pub use governance::{Safe, cli, cli_as};
 pub use node::{Agent, AgentOptions, Kms, KmsOptions};
 pub use process::{Process, program, repository};
