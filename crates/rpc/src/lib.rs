@@ -18,4 +18,4 @@ mod service;
 pub use client::{Client, ClientError, Connection};
 pub use context::{Context, Peer, PeerCertificates, UnixPeer};
 pub use message::{Empty, Message};
-pub use service::{RpcError, Service};
+pub use service::{RpcError, Service, not_found};

@@ -293,6 +293,13 @@ fn respond(format: Format, result: Result<Bytes, RpcError>) -> Response {
     response
 }
 
+/// For paths that nothing serves: reads the request to its end, then says so. A client
+/// that is still writing would otherwise lose the answer.
+pub async fn not_found(request: Request) -> StatusCode {
+    let _ = body::read(request.into_body()).await;
+    StatusCode::NOT_FOUND
+}
+
 fn plain(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;

@@ -72,6 +72,7 @@ pub fn router(app: Arc<App>) -> Router {
             Ok(version())
         })
         .into_router("")
+        .fallback(bylaw_rpc::not_found)
 }
 
 pub(crate) fn version() -> WorkerVersion {

@@ -64,6 +64,7 @@ pub fn router(app: Arc<App>) -> Router {
             Ok(version())
         })
         .into_router("/prpc")
+        .fallback(bylaw_rpc::not_found)
 }
 
 async fn derive_key(app: &App, request: DeriveKeyArgs) -> Result<GetTlsKeyResponse, RpcError> {
