@@ -3,7 +3,11 @@
 //! [`View::gather`] collects what the manifest lets everybody see, [`View::render`] is a
 //! pure function from that to HTML; maud escapes every value.
 
+mod glance;
 mod page;
+#[cfg(test)]
+mod tests;
+mod text;
 
 use bylaw_attest::event_log::TdxEvent;
 use bylaw_attest::{Platform, tdx};
@@ -48,6 +52,8 @@ pub struct View {
     pub trust_anchors: String,
     /// Agent.
     pub version: String,
+    /// When all this was collected, RFC 3339.
+    pub at: String,
     /// Measurements, unless the manifest keeps them private.
     pub evidence: Option<EvidenceView>,
     /// Who gave the keys.
@@ -71,16 +77,18 @@ pub struct EvidenceView {
     pub events: Vec<EventView>,
     /// Hex.
     pub quote: String,
-    /// Exact text.
+    /// Exact text: its hash is the compose hash.
     pub app_compose: String,
+    /// The Docker compose file inside it, when there is one.
+    pub compose_file: Option<String>,
 }
 
 /// One event of the log.
 #[derive(Debug, Clone, Default)]
 pub struct EventView {
-    /// `RTMR0` to `RTMR3`.
+    /// `RTMR0` to `RTMR3`, as in [`EvidenceView::registers`].
     pub register: String,
-    /// Empty for firmware entries without one.
+    /// Its own; of firmware entries, which have none, the name of their type.
     pub name: String,
     /// Text where it is text, else hex.
     pub payload: String,
@@ -110,7 +118,7 @@ pub struct ContactView {
     pub failure: Option<String>,
 }
 
-/// One certificate of the app's chain.
+/// One certificate of the app's chain, which begins with the leaf.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateView {
     /// Common name.
@@ -166,9 +174,12 @@ impl View {
             is_production: app.anchors.is_vendor(),
             trust_anchors: app.anchors.digest().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            evidence: manifest
-                .public_tcbinfo
-                .then(|| evidence_view(&evidence.platform, app.compose.raw())),
+            at: time(now),
+            evidence: manifest.public_tcbinfo.then(|| EvidenceView {
+                app_compose: app.compose.raw().to_owned(),
+                compose_file: manifest.docker_compose_file.clone(),
+                ..measured(&evidence.platform)
+            }),
             keys: KeysView {
                 provider: app.provider.name.clone(),
                 id: app.provider.id.clone(),
@@ -200,11 +211,9 @@ fn platform_name(platform: &Platform) -> &'static str {
     }
 }
 
-fn evidence_view(platform: &Platform, app_compose: &str) -> EvidenceView {
-    let mut view = EvidenceView {
-        app_compose: app_compose.to_owned(),
-        ..EvidenceView::default()
-    };
+/// What the TEE says: everything but the manifest.
+fn measured(platform: &Platform) -> EvidenceView {
+    let mut view = EvidenceView::default();
     match platform {
         Platform::Tdx { quote, event_log }
         | Platform::GcpTdx {
@@ -239,13 +248,45 @@ fn event_view(event: &TdxEvent) -> EventView {
     };
     EventView {
         register: format!("RTMR{}", event.imr),
-        name: event.event.clone(),
+        name: if event.event.is_empty() {
+            type_name(event.event_type)
+        } else {
+            event.event.clone()
+        },
         payload: match std::str::from_utf8(&event.event_payload) {
             Ok(text) if text.chars().all(|next| !next.is_control()) => text.to_owned(),
             _ => hex::encode(&event.event_payload),
         },
         digest,
     }
+}
+
+/// Of an event, in the TCG PC Client Platform Firmware Profile.
+fn type_name(event_type: u32) -> String {
+    let name = match event_type {
+        0x0000_0001 => "EV_POST_CODE",
+        0x0000_0003 => "EV_NO_ACTION",
+        0x0000_0004 => "EV_SEPARATOR",
+        0x0000_0005 => "EV_ACTION",
+        0x0000_0006 => "EV_EVENT_TAG",
+        0x0000_0008 => "EV_S_CRTM_VERSION",
+        0x0000_000a => "EV_PLATFORM_CONFIG_FLAGS",
+        0x0000_000d => "EV_IPL",
+        0x8000_0001 => "EV_EFI_VARIABLE_DRIVER_CONFIG",
+        0x8000_0002 => "EV_EFI_VARIABLE_BOOT",
+        0x8000_0003 => "EV_EFI_BOOT_SERVICES_APPLICATION",
+        0x8000_0004 => "EV_EFI_BOOT_SERVICES_DRIVER",
+        0x8000_0006 => "EV_EFI_GPT_EVENT",
+        0x8000_0007 => "EV_EFI_ACTION",
+        0x8000_0008 => "EV_EFI_PLATFORM_FIRMWARE_BLOB",
+        0x8000_0009 => "EV_EFI_HANDOFF_TABLES",
+        0x8000_000a => "EV_EFI_PLATFORM_FIRMWARE_BLOB2",
+        0x8000_000b => "EV_EFI_HANDOFF_TABLES2",
+        0x8000_000c => "EV_EFI_VARIABLE_BOOT2",
+        0x8000_00e0 => "EV_EFI_VARIABLE_AUTHORITY",
+        other => return format!("type {other:#x}"),
+    };
+    name.to_owned()
 }
 
 fn contact_view(contact: Contact) -> ContactView {
