@@ -272,6 +272,7 @@ async function copies() {
   await page.keyboard.press('Control+C');
   const copied = await page.evaluate(() => navigator.clipboard.readText());
   check('full: a grouped hash copies without gaps', copied === digits && /^[0-9a-f]{40}$/.test(copied), copied);
+  check('full: a grouped hash is found as a whole', await page.evaluate((whole) => window.find(whole), digits));
   await quiet(page, 'full, copying');
   await page.context().close();
 }

@@ -211,7 +211,7 @@ fn a_hash_is_grouped_by_elements_only() {
     let text = |hex: &str| text::hash(hex).into_string();
     assert_eq!(
         text("0011223344"),
-        "<code class=\"hash\"><span>00112233</span><wbr><span>44</span><wbr></code>"
+        "<code class=\"hash\" title=\"0011223344\"><span>00112233</span><wbr><span>44</span><wbr></code>"
     );
     assert_eq!(text(""), "<span class=\"quiet\">none</span>");
 }

@@ -5,7 +5,8 @@ use maud::{Markup, html};
 /// Digits of a hash between two gaps.
 const GROUP: usize = 8;
 
-/// Hex in groups. The gaps are the style sheet's, so a copy has none.
+/// Hex in groups. The gaps are the style sheet's, so a copy has none; the title is for
+/// programs that look for the whole in the source.
 pub(super) fn hash(hex: &str) -> Markup {
     if !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return html! { code { (shown(hex)) } };
@@ -13,7 +14,7 @@ pub(super) fn hash(hex: &str) -> Markup {
     html! {
         @if hex.is_empty() { span.quiet { "none" } }
         @else {
-            code.hash {
+            code.hash title=(hex) {
                 @for group in groups(hex) { span { (group) } wbr; }
             }
         }
