@@ -156,6 +156,19 @@ async fn measure(
     Ok((all, started.elapsed()))
 }
 
+/// Waits while the kernel's queue of the socket is full: this opens faster than any
+/// server accepts.
+async fn connect_patiently(socket: &Path) -> std::io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(socket).await {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
 /// Callers that vanish in the middle of their request: no descriptor may stay open.
 async fn drop_in_the_middle(agent: &Agent, count: usize) -> anyhow::Result<()> {
     let process = agent.process_id().context("the agent's process")?;
@@ -170,7 +183,7 @@ async fn drop_in_the_middle(agent: &Agent, count: usize) -> anyhow::Result<()> {
         let socket = Arc::clone(&socket);
         workers.spawn(async move {
             for number in (worker..count).step_by(16) {
-                let mut stream = UnixStream::connect(&*socket).await?;
+                let mut stream = connect_patiently(&socket).await?;
                 let request =
                     b"POST /GetKey HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{\"pa";
                 // Each is cut somewhere else.
