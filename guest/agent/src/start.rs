@@ -139,9 +139,11 @@ impl Keys {
                     }
                     _ => None,
                 };
+                // Measured by whoever got the keys, unless it died just before: then now.
+                let own = at_start.identify(Mode::Full, None)?.os_image_hash;
                 return Ok(Self {
                     secrets,
-                    os_image_hash: None,
+                    os_image_hash: kms.is_some().then_some(own),
                     kms,
                 });
             }

@@ -499,3 +499,98 @@ async fn evidence_in_every_form_says_the_same() {
         .unwrap_err();
     assert!(error.to_string().contains("Report data is too long"));
 }
+
+/// Anybody's host could replace what it delivers; only a signer's file is opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_environment_arrives_and_nothing_else_does() {
+    let world = World::start().await.unwrap();
+    let kms = world.bootstrapped_kms().await.unwrap();
+    // The first two accounts of every development chain: the owner, and a stranger.
+    let owner = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266";
+    let owner_key = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+    let stranger_key = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d";
+    let rules = format!(
+        r#""allowed_envs":["TOKEN","URL"],"encrypted_env":{{"versions":[2],"signers":["{owner}"],"min_revision":2}},"name""#
+    );
+    let compose = manifest("app").replace("\"name\"", &rules);
+    let app = world.create_app(&compose).await.unwrap();
+    let other = world.create_app(&compose).await.unwrap();
+    world.settle().await.unwrap();
+    let dir = world.directory();
+    let manifest_file = dir.join("manifest.json");
+    bylaw_types::file::write_atomic(&manifest_file, compose.as_bytes()).unwrap();
+    let plain = dir.join("plain.env");
+    bylaw_types::file::write_private(&plain, b"# comment\nTOKEN='a $b c'\nURL=x=y\n").unwrap();
+
+    let encrypt = |app: &App, key: &str, more: &[&str]| -> Result<Vec<u8>, String> {
+        let sealed = dir.join("sealed");
+        let output = Command::new(program("bylaw").unwrap())
+            .args(["env", "encrypt", &format!("0x{}", app.id)])
+            .arg(&plain)
+            .args(["--kms", &kms.url, "--output"])
+            .arg(&sealed)
+            .args(["--rpc-url", &world.rpc_url])
+            .args(["--kms-contract", &format!("0x{}", world.kms_auth)])
+            .args(more)
+            .env("PRIVATE_KEY", key)
+            .output()
+            .unwrap();
+        if output.status.success() {
+            return Ok(std::fs::read(sealed).unwrap());
+        }
+        let code = output.status.code().unwrap_or_default();
+        Err(format!(
+            "{code}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ))
+    };
+    let compose_path = manifest_file.to_str().unwrap();
+
+    // What the guest would refuse is refused before it is sent.
+    let early = ["--revision", "3", "--compose", compose_path];
+    let error = encrypt(&app, stranger_key, &early).unwrap_err();
+    assert!(
+        error.starts_with("3: ") && error.contains("not a signer"),
+        "{error}"
+    );
+    let error = encrypt(&app, owner_key, &["--anonymous", "--compose", compose_path]).unwrap_err();
+    assert!(error.contains("does not accept version 1"), "{error}");
+
+    let start = async |sealed: Vec<u8>| -> Result<Agent, String> {
+        // Each start is another launch of the same VM; its disk remembers the revision.
+        let _ = world.stop("app").await;
+        let options = AgentOptions {
+            encrypted_env: Some(sealed),
+            ..AgentOptions::default()
+        };
+        let agent = world.start_agent("app", &app, &kms, options).await;
+        agent.map_err(|error| format!("{error:#}"))
+    };
+    let third = encrypt(&app, owner_key, &early).unwrap();
+    let agent = start(third.clone()).await.unwrap();
+    let variables = std::fs::read_to_string(agent.directory().join("env.json")).unwrap();
+    assert_eq!(variables, r#"{"TOKEN":"a $b c","URL":"x=y"}"#);
+    assert!(!agent.log_text().contains("a $b c"), "no value in the log");
+    drop(agent);
+
+    let second = encrypt(&app, owner_key, &["--revision", "2"]).unwrap();
+    let first = encrypt(&app, owner_key, &["--revision", "1"]).unwrap();
+    let foreign = encrypt(&app, stranger_key, &["--revision", "9"]).unwrap();
+    let elsewhere = encrypt(&other, owner_key, &["--revision", "9"]).unwrap();
+    let anonymous = encrypt(&app, owner_key, &["--anonymous"]).unwrap();
+    let mut changed = third.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    for (name, sealed, why) in [
+        ("an older one", second, "older than 3"),
+        ("one below the manifest's least", first, "older than 3"),
+        ("a stranger's", foreign, "not by a signer"),
+        ("another app's", elsewhere, "not by a signer"),
+        ("an anonymous one", anonymous, "version 1"),
+        ("a changed one", changed, "not by a signer"),
+        ("half of one", third[..60].to_vec(), "too short"),
+    ] {
+        let error = start(sealed).await.unwrap_err();
+        assert!(error.contains(why), "{name}: {error}");
+    }
+    assert!(start(third).await.is_ok(), "the right one still opens");
+}
