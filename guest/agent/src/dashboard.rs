@@ -1,6 +1,6 @@
 //! The page that says who runs here: for people, without scripts.
 //!
-//! [`View::gather`] collects what the manifest lets everybody see, [`View::render`] is a
+//! `View::gather` collects what the manifest lets everybody see, [`View::render`] is a
 //! pure function from that to HTML; maud escapes every value.
 
 mod glance;
