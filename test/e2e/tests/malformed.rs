@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bylaw_e2e::world::manifest;
 use bylaw_e2e::{AgentOptions, World};
@@ -311,7 +311,6 @@ async fn every_malformed_request_gets_its_error_and_the_agent_goes_on() {
         .unwrap();
     let mut headless = UnixStream::connect(socket).await.unwrap();
     headless.write_all(b"POST /GetKey HT").await.unwrap();
-    let since = Instant::now();
 
     for case in corpus() {
         let answer = ask(socket, case.head.as_bytes(), &case.body).await;
@@ -342,7 +341,6 @@ async fn every_malformed_request_gets_its_error_and_the_agent_goes_on() {
     let mut nothing = Vec::new();
     let read = headless.read_to_end(&mut nothing);
     let _ = tokio::time::timeout(wait, read).await.unwrap();
-    assert!(since.elapsed() < wait, "both are let go in time");
     let grown = agent.resident_kib().unwrap().saturating_sub(memory);
     assert!(grown < 64 * 1024, "{grown} KiB more than before");
 }
