@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bylaw_attest::event_log;
-use bylaw_attest::{Attestation, Platform};
+use bylaw_attest::{Attestation, Platform, RuntimeEvent};
 use bylaw_attester::Attester;
 use bylaw_keys::Algorithm;
 use bylaw_ratls::csr::CertConfig;
@@ -75,8 +75,7 @@ pub(crate) struct EventBudget {
 }
 
 impl EventBudget {
-    pub(crate) fn of(evidence: &Attestation) -> Self {
-        let events = &evidence.stack.runtime_events;
+    pub(crate) fn of(events: &[RuntimeEvent]) -> Self {
         Self {
             count: AtomicUsize::new(events.len()),
             bytes: AtomicUsize::new(events.iter().map(|event| event.payload.len()).sum()),
@@ -238,7 +237,7 @@ impl App {
                     .stack
                     .runtime_events
                     .iter()
-                    .map(event_log::RuntimeEvent::to_tdx_event)
+                    .map(RuntimeEvent::to_tdx_event)
                     .collect();
                 (None, event_log::to_json(&events))
             }

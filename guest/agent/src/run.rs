@@ -36,14 +36,18 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> anyhow::Result<()> {
         .with_context(|| format!("compose_file {}", config.compose_file.display()))?;
     let compose =
         AppCompose::parse(&bytes).with_context(|| config.compose_file.display().to_string())?;
-    let vm_config = match config.attester.starts_with("linux") {
-        true => {
-            let version = EventVersion::of_manifest(compose.manifest().event_log_version);
-            fix_event_version(&Roots::default(), version)?;
-            Some(vm_config(&config.vm_config_file)?)
-        }
-        false => None,
-    };
+    let vm_config =
+        match config.attester.starts_with("linux") {
+            true => {
+                let version = EventVersion::of_manifest(compose.manifest().event_log_version);
+                fix_event_version(&Roots::default(), version)?;
+                let text = std::fs::read_to_string(&config.vm_config_file);
+                Some(text.with_context(|| {
+                    format!("vm_config_file {}", config.vm_config_file.display())
+                })?)
+            }
+            false => None,
+        };
     let attester = attester_from(&config.attester, vm_config.as_deref())?;
     let stop = stop_signal();
     let starting = start(&config, compose, attester, clock);
@@ -96,17 +100,6 @@ pub async fn run(config: Config, ready: impl FnOnce()) -> anyhow::Result<()> {
     sockets.serve().await;
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     Ok(())
-}
-
-/// The text member `vm_config` of the system configuration.
-fn vm_config(path: &Path) -> anyhow::Result<String> {
-    let context = || format!("vm_config_file {}", path.display());
-    let bytes = std::fs::read(path).with_context(context)?;
-    let value: serde_json::Value = serde_json::from_slice(&bytes).with_context(context)?;
-    let text = value.get("vm_config").and_then(serde_json::Value::as_str);
-    Ok(text
-        .with_context(|| format!("{} has no text member vm_config", context()))?
-        .to_owned())
 }
 
 /// Each connection is a descriptor, and the usual limit of 1024 is below what we accept.

@@ -16,7 +16,7 @@ use bylaw_ratls::csr::CertConfig;
 use bylaw_ratls::{Cert, CertSpec, Issuer, RaTlsCert};
 use bylaw_types::clock::Clock;
 use bylaw_types::compose::KeyProvider;
-use bylaw_types::{AppCompose, KeyProviderInfo, OsImageHash, ReportData};
+use bylaw_types::{AppCompose, BootInfo, KeyProviderInfo, OsImageHash, ReportData};
 
 use crate::app::{App, Caches, EventBudget};
 use crate::cache::KeyCache;
@@ -47,21 +47,18 @@ pub async fn start(
             compose.hash()
         );
     }
-    let found = Keys::find(config, &compose, &at_start, &*attester, &verifier, &clock).await?;
+    let found = Keys::find(config, &compose, &who, &*attester, &verifier, &clock).await?;
     let provider = found.secrets.provider.info();
     measure(
         &*attester,
         at_start.runtime_events(),
         &compose,
-        found.os_image_hash.as_ref(),
+        found.kms.is_some().then_some(&who.os_image_hash),
         &provider,
     )
     .await?;
 
-    let evidence = attester.attest(&ReportData::new([0; 64])).await?;
-    let appraisal = verifier
-        .appraise(&evidence, Expect::ReportData(&ReportData::new([0; 64])))
-        .await?;
+    let appraisal = appraise(&verifier, &*attester).await?;
     let boot_info = appraisal.identify(Mode::Full, None)?;
     let app_info = appraisal.app_info(Mode::Full, None)?;
     environment::open(
@@ -75,7 +72,7 @@ pub async fn start(
         keys: KeyCache::new(found.secrets.app_key()?),
         k256_signature: found.secrets.k256_signature.clone(),
         signer: signer(found, app_info, &verifier, &*attester, &clock).await?,
-        events: EventBudget::of(&evidence),
+        events: EventBudget::of(appraisal.runtime_events()),
         caches: Caches::default(),
         gpu_attestation: config.system.gpu_attestation.clone(),
         app_cert: String::new(),
@@ -105,12 +102,9 @@ async fn appraise(verifier: &Verifier, attester: &dyn Attester) -> anyhow::Resul
         .await?)
 }
 
-/// Keys, and what was learned with them.
+/// Keys, and the way back to the KMS that gave them, if one did.
 struct Keys {
     secrets: AppSecrets,
-    /// The image that the KMS saw.
-    os_image_hash: Option<OsImageHash>,
-    /// The way back to the KMS.
     kms: Option<KmsPool>,
 }
 
@@ -119,94 +113,67 @@ impl Keys {
     async fn find(
         config: &Config,
         compose: &AppCompose,
-        at_start: &Appraisal,
+        who: &BootInfo,
         attester: &dyn Attester,
         verifier: &Verifier,
         clock: &Clock,
     ) -> anyhow::Result<Self> {
         let manifest = compose.manifest();
-        let kept = match &config.keys_file {
-            Some(path) => AppSecrets::read(path)?,
-            None => None,
+        let expectations = || -> anyhow::Result<Expectations> {
+            let chain = config.chain.clone().ok_or(HandshakeError::NoChain)?;
+            Ok(Expectations {
+                verifier: verifier.clone(),
+                policy: Arc::new(RpcPolicy::new(chain, clock.clone())?),
+                manifest: manifest.clone(),
+                app_id: who.app_id,
+            })
         };
-        let found = match (kept, manifest.key_provider()) {
-            (Some(secrets), _) => {
-                let kms = match &secrets.provider {
-                    Provider::Kms { spki_der, .. } => {
-                        let expected = expectations(config, compose, at_start, verifier, clock)?;
-                        let (urls, root) = (config.kms_urls.clone(), spki_der.clone());
-                        Some(KmsPool::new(urls, expected, root, None, clock.clone()))
-                    }
-                    _ => None,
-                };
-                // Measured by whoever got the keys, unless it died just before: then now.
-                let own = at_start.identify(Mode::Full, None)?.os_image_hash;
-                return Ok(Self {
-                    secrets,
-                    os_image_hash: kms.is_some().then_some(own),
-                    kms,
-                });
+        let pool = |secrets: &AppSecrets, expected, link| match &secrets.provider {
+            Provider::Kms { spki_der, .. } => Some(KmsPool::new(
+                config.kms_urls.clone(),
+                expected,
+                spki_der.clone(),
+                link,
+                clock.clone(),
+            )),
+            _ => None,
+        };
+        if let Some(path) = &config.keys_file
+            && let Some(secrets) = AppSecrets::read(path)?
+        {
+            let kms = match &secrets.provider {
+                Provider::Kms { .. } => pool(&secrets, expectations()?, None),
+                _ => None,
+            };
+            return Ok(Self { secrets, kms });
+        }
+        let found = match manifest.key_provider() {
+            KeyProvider::Kms => {
+                let expected = expectations()?;
+                let now = clock.now_unix();
+                let granted = obtain(&config.kms_urls, attester, &expected, now).await?;
+                if granted.os_image_hash != who.os_image_hash {
+                    anyhow::bail!(
+                        "the KMS says this VM runs image {}, its own evidence proves {}",
+                        granted.os_image_hash,
+                        who.os_image_hash
+                    );
+                }
+                let kms = pool(&granted.secrets, expected, Some(granted.link));
+                let secrets = granted.secrets;
+                Self { secrets, kms }
             }
-            (None, KeyProvider::Kms) => {
-                let expected = expectations(config, compose, at_start, verifier, clock)?;
-                Self::from_kms(config, expected, at_start, attester, clock).await?
-            }
-            (None, KeyProvider::None) => Self {
+            KeyProvider::None => Self {
                 secrets: AppSecrets::random()?,
-                os_image_hash: None,
                 kms: None,
             },
-            (None, other) => anyhow::bail!("key_provider {other:?} is not available in this VM"),
+            other => anyhow::bail!("key_provider {other:?} is not available in this VM"),
         };
         if let Some(path) = &config.keys_file {
             found.secrets.write(path)?;
         }
         Ok(found)
     }
-
-    async fn from_kms(
-        config: &Config,
-        expected: Expectations,
-        at_start: &Appraisal,
-        attester: &dyn Attester,
-        clock: &Clock,
-    ) -> anyhow::Result<Self> {
-        let granted = obtain(&config.kms_urls, attester, &expected, clock.now_unix()).await?;
-        let own = at_start.identify(Mode::Full, None)?.os_image_hash;
-        if granted.os_image_hash != own {
-            anyhow::bail!(
-                "the KMS says this VM runs image {}, its own evidence proves {own}",
-                granted.os_image_hash,
-            );
-        }
-        let root = match &granted.secrets.provider {
-            Provider::Kms { spki_der, .. } => spki_der.clone(),
-            _ => vec![],
-        };
-        let urls = config.kms_urls.clone();
-        let pool = KmsPool::new(urls, expected, root, Some(granted.link), clock.clone());
-        Ok(Self {
-            secrets: granted.secrets,
-            os_image_hash: Some(granted.os_image_hash),
-            kms: Some(pool),
-        })
-    }
-}
-
-fn expectations(
-    config: &Config,
-    compose: &AppCompose,
-    at_start: &Appraisal,
-    verifier: &Verifier,
-    clock: &Clock,
-) -> anyhow::Result<Expectations> {
-    let chain = config.chain.clone().ok_or(HandshakeError::NoChain)?;
-    Ok(Expectations {
-        verifier: verifier.clone(),
-        policy: Arc::new(RpcPolicy::new(chain, clock.clone())?),
-        manifest: compose.manifest().clone(),
-        app_id: at_start.identify(Mode::Full, None)?.app_id,
-    })
 }
 
 /// The rest of the launch sequence (attestation reference, section 4.1). A restarted

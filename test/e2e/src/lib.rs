@@ -1,6 +1,7 @@
 //! A whole Bylaw system as values: anvil, contracts, software TEE, KMS nodes, app
 //! agents. Everything is a real process on free ports and is gone when dropped.
 
+mod chain;
 pub mod docker;
 pub mod governance;
 pub mod node;

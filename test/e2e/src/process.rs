@@ -164,3 +164,10 @@ pub fn repository() -> PathBuf {
         .nth(2)
         .map_or_else(PathBuf::new, Path::to_owned)
 }
+
+/// A TCP port of this machine's that nobody listens on.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port())
+}

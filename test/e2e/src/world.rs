@@ -1,13 +1,12 @@
 //! The system and the steps that build it.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::providers::{Provider, ProviderBuilder};
 use alloy::signers::local::PrivateKeySigner;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bylaw_chain::KmsInfo;
 use bylaw_chain::contracts::Owner;
 use bylaw_rpc::message::kms::{BootstrapRequest, BootstrapResponse};
@@ -16,11 +15,10 @@ use bylaw_rpc::{Client, Empty};
 use bylaw_types::{AppCompose, AppId, ComposeHash, ContractAddress, OsImageHash};
 use tempfile::TempDir;
 
+use crate::chain::{OWNER_KEY, deploy_with_forge, start_anvil};
 use crate::node::{Agent, AgentOptions, Kms, KmsOptions};
-use crate::process::{Process, program, repository};
+use crate::process::{Process, free_port, program};
 
-/// anvil's first account; public, worth nothing.
-const OWNER_KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 const CHAIN_ID: u64 = 31337;
 const READY: Duration = Duration::from_secs(30);
 
@@ -71,10 +69,6 @@ pub fn manifest(name: &str) -> String {
     format!(
         r#"{{"manifest_version":2,"name":"{name}","runner":"docker-compose","docker_compose_file":"services:\n  web:\n    image: nginx\n","key_provider":"kms","storage_fs":"ext4"}}"#
     )
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl World {
@@ -461,51 +455,4 @@ source = {pccs:?}
         }
         Ok(agent)
     }
-}
-
-async fn start_anvil(dir: &Path, behind: Duration) -> anyhow::Result<(Process, String)> {
-    let port = free_port()?;
-    let genesis = bylaw_types::clock::Clock::system().now_unix() - behind.as_secs();
-    let mut anvil = Process::start(
-        "anvil",
-        dir,
-        Command::new(program("anvil")?)
-            .args(["--silent", "--block-time", "1", "--slots-in-an-epoch", "1"])
-            .args(["--timestamp", &genesis.to_string()])
-            .args(["--port", &port.to_string()]),
-    )?;
-    let deadline = Instant::now() + READY;
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        anvil.check_alive()?;
-        if Instant::now() > deadline {
-            bail!("anvil does not listen on port {port}");
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok((anvil, format!("http://127.0.0.1:{port}")))
-}
-
-/// `script/Deploy.s.sol:DeployScript`, as an operator would run it.
-fn deploy_with_forge(rpc_url: &str) -> anyhow::Result<ContractAddress> {
-    let output = Command::new(program("forge")?)
-        .current_dir(repository())
-        .env("PRIVATE_KEY", OWNER_KEY)
-        .args([
-            "script",
-            "script/Deploy.s.sol:DeployScript",
-            "--broadcast",
-            "--slow",
-        ])
-        .args(["--rpc-url", rpc_url])
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines()
-        .find_map(|line| line.trim().strip_prefix("KmsAuth proxy deployed to: "))
-        .and_then(|address| address.trim().parse().ok())
-        .with_context(|| {
-            format!(
-                "forge did not deploy:\n{text}\n{}",
-                String::from_utf8_lossy(&output.stderr)
-            )
-        })
 }
