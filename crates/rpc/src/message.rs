@@ -9,6 +9,7 @@ pub mod guest_api;
 pub mod host_api;
 pub mod kms;
 pub mod simtee;
+pub mod vmm;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

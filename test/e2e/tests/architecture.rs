@@ -17,11 +17,30 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bylaw-service", &[]),
     ("bylaw-ratls", &["types", "attest", "keys"]),
     ("bylaw-attester", &["types", "attest", "keys", "rpc"]),
-    ("bylaw-simtee", &["types", "attest", "keys", "rpc"]),
+    ("bylaw-measure", &["types", "attest"]),
+    (
+        "bylaw-simtee",
+        &["types", "attest", "keys", "measure", "rpc"],
+    ),
+    ("bylaw-image", &["types", "attest", "measure"]),
+    ("bylaw-init", &[]),
+    (
+        "bylaw-boot",
+        &["types", "attest", "attester", "keys", "rpc", "service"],
+    ),
+    ("bylaw-qemu", &["types", "attest", "measure"]),
+    (
+        "bylaw-key-provider",
+        &["types", "attest", "keys", "rpc", "service"],
+    ),
+    (
+        "bylaw-vmm",
+        &["types", "attest", "measure", "qemu", "rpc", "service"],
+    ),
     (
         "bylaw-kms",
         &[
-            "types", "attest", "attester", "chain", "keys", "ratls", "rpc", "service",
+            "types", "attest", "attester", "chain", "keys", "measure", "ratls", "rpc", "service",
         ],
     ),
     (
@@ -33,7 +52,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bylaw-sdk", &["types", "attest", "keys", "ratls"]),
     (
         "bylaw-cli",
-        &["types", "attest", "chain", "gov", "keys", "ratls", "rpc"],
+        &[
+            "types", "attest", "chain", "gov", "image", "keys", "measure", "ratls", "rpc",
+        ],
     ),
 ];
 

@@ -1,0 +1,1 @@
+//! Measured start-up of a confidential VM, from host-shared files to containers.

@@ -1,0 +1,1 @@
+//! Builds the guest OS image: pinned packages, verified root, measurements.

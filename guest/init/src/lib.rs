@@ -1,0 +1,1 @@
+//! First process of the guest: opens the verified root and hands over.

@@ -1,0 +1,1 @@
+//! Creates, starts and watches confidential VMs.
