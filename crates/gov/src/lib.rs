@@ -14,6 +14,7 @@ mod history;
 mod policy;
 mod proposal;
 mod safe;
+mod standing;
 pub mod text;
 mod timelock;
 mod views;
@@ -25,6 +26,7 @@ pub use execute::Executed;
 pub use history::Event;
 pub use proposal::{Proposal, ProposalError};
 pub use safe::{SafeHashes, SafeTransaction, Signature};
+pub use standing::{Launch, Standing, State};
 pub use views::{
     AppView, Kind, KmsView, NodeView, OwnerView, PendingView, PolicyRule, VersionView,
 };

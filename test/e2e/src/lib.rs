@@ -4,12 +4,16 @@
 mod chain;
 pub mod docker;
 pub mod governance;
+pub mod host;
 pub mod node;
 pub mod process;
+pub mod registry;
 pub mod world;
 
 pub use docker::Docker;
 pub use governance::{Safe, cli, cli_as};
+pub use host::Host;
 pub use node::{Agent, AgentOptions, Kms, KmsOptions};
 pub use process::{Process, program, repository};
+pub use registry::Registry;
 pub use world::{App, World};
