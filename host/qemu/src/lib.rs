@@ -4,6 +4,7 @@
 //!   builder is pure: it looks at no file, so a golden file fixes each form.
 //! * [`Qemu`] is an installed QEMU and its version.
 //! * [`pci`] finds GPUs and NVSwitches in sysfs, [`numa`] nodes and their CPUs.
+//! * [`host`] says what the host lacks for confidential VMs, and how to get it.
 //! * [`share`] writes the disk that carries the host's files to the guest.
 //!
 //! Readers take the root under which `/sys`, `/proc` and `/dev` lie, so that tests use
@@ -12,6 +13,7 @@
 mod arguments;
 mod check;
 mod error;
+pub mod host;
 mod machine;
 pub mod network;
 pub mod numa;
