@@ -8,6 +8,7 @@
 //! expected values; a false claim selects values that do not match the quote.
 
 mod document;
+pub mod snp;
 mod td_hob;
 
 use base64::Engine as _;
@@ -227,12 +228,7 @@ fn committed_document(claimed: OsImageHash, material: &Material) -> Result<Docum
             "SHA-256 of the checksum file is another".to_owned(),
         ));
     }
-    let listed = document::listed_hash(&checksums).map_err(not_committed)?;
-    if Sha256::digest(&measurement)[..] != listed {
-        return Err(not_committed(format!(
-            "{CHECKSUM_NAME} has another SHA-256 than listed"
-        )));
-    }
+    document::committed(&checksums, CHECKSUM_NAME, &measurement).map_err(not_committed)?;
     Document::from_cbor(&measurement)
 }
 
@@ -345,6 +341,12 @@ pub fn boot(
         })
         .collect();
     Ok((registers, events))
+}
+
+/// Digest of the empty variables of firmware layout `pre202505`.
+pub fn configuration_volume() -> Register {
+    let [configuration, ..] = FIXED;
+    fixed(configuration)
 }
 
 const SEPARATOR: [u8; 4] = [0; 4];

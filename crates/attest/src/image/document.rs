@@ -156,22 +156,29 @@ pub fn checksum_file(files: &[(&str, &[u8])]) -> String {
         .collect()
 }
 
-/// The hash listed for [`CHECKSUM_NAME`].
-pub(super) fn listed_hash(checksums: &[u8]) -> Result<[u8; 32], String> {
+/// Checks that the checksum file lists `content` under `name`.
+pub(super) fn committed(checksums: &[u8], name: &str, content: &[u8]) -> Result<(), String> {
+    if Sha256::digest(content)[..] == listed_hash(checksums, name)? {
+        Ok(())
+    } else {
+        Err(format!("{name} has another SHA-256 than listed"))
+    }
+}
+
+/// The hash listed for exactly this name.
+fn listed_hash(checksums: &[u8], name: &str) -> Result<[u8; 32], String> {
     let text =
         std::str::from_utf8(checksums).map_err(|_| "the checksum file is not text".to_owned())?;
     let mut found = text.lines().filter_map(|line| {
         let mut columns = line.split_whitespace();
         let hash = columns.next()?;
-        (columns.next() == Some(CHECKSUM_NAME)).then_some(hash)
+        (columns.next() == Some(name)).then_some(hash)
     });
     let (Some(hash), None) = (found.next(), found.next()) else {
-        return Err(format!(
-            "the checksum file must list {CHECKSUM_NAME} exactly once"
-        ));
+        return Err(format!("the checksum file must list {name} exactly once"));
     };
     hex::decode(hash)
         .ok()
         .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| format!("the hash listed for {CHECKSUM_NAME} is not 32 bytes of hex"))
+        .ok_or_else(|| format!("the hash listed for {name} is not 32 bytes of hex"))
 }

@@ -1,0 +1,127 @@
+//! Firmware against facts about Debian's real files.
+#![allow(clippy::unwrap_used, reason = "it is test code")]
+
+mod support;
+
+use bylaw_measure::tdvf::Tdvf;
+use bylaw_measure::{DocumentError, FirmwareError, document, sev};
+use proptest::prelude::*;
+use support::{facts, firmware, hollow_firmware, kernel};
+
+const PACKAGES: [&str; 3] = ["ovmf 2025.02", "ovmf-inteltdx", "ovmf-amdsev"];
+
+#[test]
+fn mrtd_and_witness_are_those_of_another_program() {
+    for package in PACKAGES {
+        let facts = facts(package);
+        let firmware = hollow_firmware(package);
+        let tdvf = Tdvf::parse(&firmware).unwrap();
+        let mrtd = tdvf.mrtd().unwrap();
+        assert_eq!(mrtd.single_pass.to_string(), facts["hollow_single_pass"]);
+        assert_eq!(mrtd.two_pass.to_string(), facts["hollow_two_pass"]);
+        let witness = tdvf.witness().unwrap();
+        assert_eq!(hex::encode(witness.encode()), facts["td_hob"]);
+    }
+}
+
+#[test]
+fn every_byte_of_code_and_tables_is_measured() {
+    let good = hollow_firmware("ovmf 2025.02");
+    let mrtd = |firmware: &[u8]| Tdvf::parse(firmware).unwrap().mrtd().unwrap();
+    for offset in [0x8_4000, 0x20_0000, good.len() - 1] {
+        let mut changed = good.clone();
+        changed[offset] ^= 1;
+        assert_ne!(mrtd(&changed).single_pass, mrtd(&good).single_pass);
+        assert_ne!(mrtd(&changed).two_pass, mrtd(&good).two_pass);
+    }
+    // Variables are measured into RTMR0 instead.
+    let mut changed = good.clone();
+    changed[0x100] ^= 1;
+    assert_eq!(mrtd(&changed), mrtd(&good));
+    let volume = |firmware: &[u8]| Tdvf::parse(firmware).unwrap().configuration_volume();
+    assert_ne!(volume(&changed), volume(&good));
+}
+
+#[test]
+fn empty_variables_are_those_of_the_known_layout() {
+    let firmware = firmware("ovmf 2025.02");
+    let volume = Tdvf::parse(&firmware).unwrap().configuration_volume();
+    let expected = facts("ovmf 2025.02")["configuration_volume"].clone();
+    assert_eq!(volume.unwrap().to_string(), expected);
+    assert!(document(&firmware, &kernel(), b"", "", 2 << 30).is_ok());
+}
+
+#[test]
+fn firmware_with_other_variables_has_no_document() {
+    let firmware = hollow_firmware("ovmf 2025.02");
+    let refused = document(&firmware, &kernel(), b"", "", 2 << 30);
+    assert!(matches!(refused, Err(DocumentError::Layout { .. })));
+}
+
+#[test]
+fn tables_that_contradict_themselves_are_refused() {
+    let good = hollow_firmware("ovmf 2025.02");
+    let size = good.len();
+    // Where the TDX descriptor lies: 0x9c0 before the end.
+    let descriptor = size - 0x9c0;
+    assert_eq!(good[descriptor..descriptor + 4], *b"TDVF");
+    let first = descriptor + 16;
+    for (name, offset, bytes) in [
+        ("footer", size - 48, &[0; 4][..]),
+        ("table length", size - 50, &[0, 0]),
+        ("signature", descriptor, b"TDVX"),
+        ("version", descriptor + 8, &[2]),
+        ("too many sections", descriptor + 12, &[65]),
+        ("sections outside", descriptor + 12, &[64, 0, 0, 1]),
+        ("address not a page", first + 8, &[1]),
+        ("memory not pages", first + 16, &[1]),
+        ("more data than memory", first + 4, &[0, 0, 0, 1]),
+        ("measured without data", first + 4, &[0, 0, 0, 0]),
+        ("too much memory", first + 32 + 20, &[1]),
+        (
+            "address overflow",
+            first + 8,
+            &[0, 0xf0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ),
+    ] {
+        let mut bad = good.clone();
+        bad[offset..offset + bytes.len()].copy_from_slice(bytes);
+        assert!(Tdvf::parse(&bad).is_err(), "{name}");
+    }
+    let mut outside = good.clone();
+    outside[first..first + 4].copy_from_slice(&0x40_0000u32.to_le_bytes());
+    assert!(Tdvf::parse(&outside).unwrap().mrtd().is_err());
+    let mut two_hobs = good.clone();
+    two_hobs[first + 5 * 32 + 24] = 2;
+    assert!(Tdvf::parse(&two_hobs).unwrap().witness().is_err());
+    assert!(Tdvf::parse(&good[..40]).is_err());
+    assert!(Tdvf::parse(&[]).is_err());
+}
+
+#[test]
+fn firmware_without_a_place_for_kernel_hashes_is_no_snp_firmware() {
+    for package in ["ovmf 2025.02", "ovmf-inteltdx"] {
+        let refused = sev::document(&hollow_firmware(package), b"", b"", "");
+        assert!(matches!(
+            refused,
+            Err(sev::SnpError::Firmware(FirmwareError::Missing(_)))
+        ));
+    }
+}
+
+proptest! {
+    #[test]
+    fn changed_tables_never_panic(
+        changes in proptest::collection::vec((0usize..4096, any::<u8>()), 1..20)
+    ) {
+        let mut firmware = hollow_firmware("ovmf-amdsev");
+        let tail = firmware.len() - 4096;
+        for (offset, byte) in changes {
+            firmware[tail + offset] = byte;
+        }
+        if let Ok(tdvf) = Tdvf::parse(&firmware) {
+            let _ = (tdvf.witness(), tdvf.configuration_volume());
+        }
+        let _ = sev::document(&firmware[tail..], b"", b"", "");
+    }
+}
