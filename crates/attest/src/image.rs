@@ -144,7 +144,11 @@ impl VmConfig {
         serde_json::from_str(text).map_err(|error| ImageError::Config(error.to_string()))
     }
 
-    fn two_pass(&self) -> Result<bool, ImageError> {
+    /// Whether this QEMU adds all pages of a section before it extends any.
+    ///
+    /// # Errors
+    /// [`ImageError::Shape`] for a version that cannot launch TDs.
+    pub fn two_pass(&self) -> Result<bool, ImageError> {
         if let Some(two_pass) = self.qemu_single_pass_add_pages {
             return Ok(two_pass);
         }
@@ -249,7 +253,8 @@ fn acpi_digests(event_log: &[TdxEvent]) -> Result<[Register; 3], ImageError> {
     Ok(digests)
 }
 
-/// What booting this image in this shape leaves in the registers, and its log.
+/// What booting an image with this precomputed document leaves in the registers, and
+/// its log.
 ///
 /// # Errors
 /// [`ImageError::Shape`] for memory sizes that the document does not cover.
@@ -263,7 +268,12 @@ pub fn boot(
             "memory is {memory} bytes; it must be 2 GiB, or 2816 MiB and more"
         )));
     }
-    let hob = document.td_hob.hob(memory);
+    Ok(boot_measured(document, shape))
+}
+
+/// The same with a document measured for exactly this memory size.
+pub fn boot_measured(document: &Document, shape: &Shape) -> (BootRegisters, Vec<TdxEvent>) {
+    let hob = document.td_hob.hob(shape.memory_size);
     let [loader, rsdp, tables] = shape.acpi;
     let [
         configuration,
@@ -340,7 +350,7 @@ pub fn boot(
             preimage: None,
         })
         .collect();
-    Ok((registers, events))
+    (registers, events)
 }
 
 /// Digest of the empty variables of firmware layout `pre202505`.

@@ -7,7 +7,7 @@
 //! | endpoint | who answers |
 //! |---|---|
 //! | `agent:SOCKET` | the guest agent of a confidential VM |
-//! | `simtee:SOCKET` | a simulated TD |
+//! | `simtee:SOCKET`, `simtee:http://…/td/TOKEN` | a simulated TD |
 //! | `linux` | the kernel of this VM; which TEE is detected |
 //! | `linux:tdx`, `linux:snp` | the kernel of this VM, which must be that TEE |
 

@@ -9,6 +9,7 @@
 //! unrelated to production keys.
 
 mod collateral;
+pub mod guests;
 mod image;
 mod machine;
 pub mod pccs;
@@ -19,7 +20,7 @@ mod td;
 
 pub use image::SimImage;
 pub use machine::{Machine, Options};
-pub use td::{Launch, Td};
+pub use td::{ImageLaunch, Launch, Td};
 
 /// The simulator cannot do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use anyhow::Context;
 use bylaw_rpc::message::simtee::{LaunchArgs, LaunchResponse, MachineInfo, StopArgs};
 use bylaw_rpc::{Client, Empty, serve};
 use bylaw_simtee::service::Simulator;
-use bylaw_simtee::{Machine, Options, SimImage, pccs};
+use bylaw_simtee::{Machine, Options, SimImage, guests, pccs};
 use bylaw_types::clock::Clock;
 use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
@@ -56,6 +56,9 @@ struct Serve {
     /// Where collateral is served.
     #[arg(long, default_value = "127.0.0.1:0")]
     pccs: String,
+    /// Where guests in virtual machines reach their TD, over HTTP.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    guests: String,
     /// TCB status that the collateral states.
     #[arg(long, default_value = "UpToDate")]
     tcb_status: String,
@@ -158,11 +161,16 @@ async fn run(serve_options: Serve) -> anyhow::Result<()> {
     let control_path = serve_options.state.join("control.sock");
     let control = serve::bind_unix(&control_path, 0o600)
         .with_context(|| control_path.display().to_string())?;
-    let simulator = Simulator::new(Arc::clone(&machine), pccs_url.clone());
+    let guests_listener = TcpListener::bind(&serve_options.guests)
+        .await
+        .with_context(|| format!("cannot listen on {}", serve_options.guests))?;
+    let guests_url = format!("http://{}", guests_listener.local_addr()?);
+    let simulator = Simulator::new(Arc::clone(&machine), pccs_url.clone(), guests_url.clone());
 
     let ready = serde_json::json!({
         "pccs": pccs_url,
         "control": control_path,
+        "guests": guests_url,
         "root_ca": machine.root_path(),
         "device_id": machine.device_id(),
     });
@@ -170,6 +178,11 @@ async fn run(serve_options: Serve) -> anyhow::Result<()> {
     let routes = pccs::router(machine, Clock::system());
     tokio::join!(
         serve::tcp(listener, routes, stop_signal()),
+        serve::tcp(
+            guests_listener,
+            guests::router(Arc::clone(&simulator)),
+            stop_signal()
+        ),
         serve::unix(control, simulator.router(), stop_signal()),
     );
     let _ = std::fs::remove_file(control_path);

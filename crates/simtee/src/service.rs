@@ -1,19 +1,22 @@
 //! The sockets: one to control the machine, one in each TD.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
+use bylaw_attest::event_log::EventVersion;
+use bylaw_measure::ImageDir;
 use bylaw_rpc::message::guest::{
     AppInfo, AttestResponse, EmitEventArgs, GetKeyArgs, GetKeyResponse, RawQuoteArgs,
 };
 use bylaw_rpc::message::simtee::{LaunchArgs, LaunchResponse, MachineInfo, StopArgs};
 use bylaw_rpc::{Context, Empty, RpcError, Service, serve};
-use bylaw_types::{AppCompose, AppId, ReportData};
+use bylaw_types::{AppCompose, AppId, Register, ReportData};
 use tokio::sync::{Mutex, oneshot};
 
-use crate::{Launch, Machine, Td};
+use crate::guests::Token;
+use crate::{ImageLaunch, Launch, Machine, Td};
 
 const TWO_GIB: u64 = 2 << 30;
 
@@ -22,16 +25,26 @@ const TWO_GIB: u64 = 2 << 30;
 pub struct Simulator {
     machine: Arc<Machine>,
     pccs_url: String,
-    /// Dropping the sender ends the TD's socket.
-    tds: Mutex<BTreeMap<String, oneshot::Sender<()>>>,
+    /// Where guests reach `guests::router`.
+    guests_url: String,
+    tds: Mutex<BTreeMap<String, Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    token: Token,
+    router: Router,
+    /// Dropping it ends the TD's socket.
+    _stop: oneshot::Sender<()>,
 }
 
 impl Simulator {
     /// A simulator without TDs.
-    pub fn new(machine: Arc<Machine>, pccs_url: String) -> Arc<Self> {
+    pub fn new(machine: Arc<Machine>, pccs_url: String, guests_url: String) -> Arc<Self> {
         Arc::new(Self {
             machine,
             pccs_url,
+            guests_url,
             tds: Mutex::default(),
         })
     }
@@ -55,32 +68,62 @@ impl Simulator {
         self.machine.directory().join(format!("{name}.sock"))
     }
 
+    /// The methods of the TD that has this token.
+    pub(crate) async fn td_with(&self, token: &str) -> Option<Router> {
+        let tds = self.tds.lock().await;
+        // Every one is compared, whichever it is.
+        let mut found = None;
+        for td in tds.values() {
+            if td.token.is(token) {
+                found = Some(td.router.clone());
+            }
+        }
+        found
+    }
+
     async fn launch(self: &Arc<Self>, request: LaunchArgs) -> Result<LaunchResponse, RpcError> {
-        let launch = launch_of(request)?;
         let mut tds = self.tds.lock().await;
-        if tds.contains_key(&launch.name) {
+        if tds.contains_key(&request.name) {
             return Err(RpcError::new(
                 "running",
-                format!("TD {} already runs", launch.name),
+                format!("TD {} already runs", request.name),
             ));
         }
-        let td = Td::launch(Arc::clone(&self.machine), launch)
-            .map_err(|error| RpcError::new("launch", error))?;
+        let machine = Arc::clone(&self.machine);
+        // Measuring a real image reads and hashes all of it.
+        let td = tokio::task::spawn_blocking(move || {
+            if request.image_dir.is_empty() {
+                Td::launch(machine, launch_of(request)?)
+            } else {
+                Td::launch_image(machine, image_launch_of(request)?)
+            }
+            .map_err(|error| RpcError::new("launch", error))
+        })
+        .await
+        .map_err(|error| RpcError::new("launch", error))??;
         let path = self.socket(td.name());
         let listener = serve::bind_unix(&path, 0o600)
             .map_err(|error| RpcError::new("socket", format!("{}: {error}", path.display())))?;
+        let token = Token::random().map_err(|error| RpcError::new("launch", error))?;
         let response = LaunchResponse {
             socket: path.display().to_string(),
             vm_config: td.vm_config().to_owned(),
-            os_image_hash: td.image().os_image_hash().as_bytes().to_vec(),
+            os_image_hash: td.os_image_hash().as_bytes().to_vec(),
             instance_id: td
                 .instance_id()
                 .map(|id| id.as_bytes().to_vec())
                 .unwrap_or_default(),
+            url: format!("{}{}", self.guests_url, token.path()),
         };
         let (stop, stopped) = oneshot::channel::<()>();
-        tds.insert(td.name().to_owned(), stop);
+        let name = td.name().to_owned();
         let router = td_router(Arc::new(td));
+        let running = Running {
+            token,
+            router: router.clone(),
+            _stop: stop,
+        };
+        tds.insert(name, running);
         tokio::spawn(async move {
             let ended = async {
                 // Either told to stop, or the simulator is gone.
@@ -150,6 +193,39 @@ fn launch_of(request: LaunchArgs) -> Result<Launch, RpcError> {
         outdated: request.outdated,
         gpus: request.gpus,
         instance_seed,
+    })
+}
+
+fn image_launch_of(request: LaunchArgs) -> Result<ImageLaunch, RpcError> {
+    let bad = |error: &dyn std::fmt::Display| RpcError::bad_request(error);
+    let image = ImageDir::open(Path::new(&request.image_dir)).map_err(|error| bad(&error))?;
+    let event_version = if request.app_compose.is_empty() {
+        EventVersion::V1
+    } else {
+        let compose =
+            AppCompose::parse(request.app_compose.as_bytes()).map_err(|error| bad(&error))?;
+        EventVersion::of_manifest(compose.manifest().event_log_version)
+    };
+    let mr_config_id = match request.mr_config_id.as_slice() {
+        [] => Register::new([0; 48]),
+        bytes => Register::try_from(bytes).map_err(|error| bad(&error))?,
+    };
+    let acpi = [request.acpi_loader, request.acpi_rsdp, request.acpi_tables];
+    if acpi.iter().any(Vec::is_empty) {
+        return Err(bad(
+            &"acpi_loader, acpi_rsdp and acpi_tables must be what QEMU built for the VM",
+        ));
+    }
+    Ok(ImageLaunch {
+        name: request.name,
+        image,
+        memory_size: request.memory_size,
+        acpi,
+        mr_config_id,
+        vm_config: request.vm_config,
+        event_version,
+        debug: request.debug,
+        outdated: request.outdated,
     })
 }
 

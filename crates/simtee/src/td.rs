@@ -6,7 +6,10 @@ use bylaw_attest::event_log::{self, EventVersion, RuntimeEvent, TdxEvent};
 use bylaw_attest::image::{self, Shape, VmConfig};
 use bylaw_attest::mr_config::MrConfig;
 use bylaw_attest::{Attestation, Platform, Stack, StackKind};
-use bylaw_types::{AppCompose, AppId, InstanceId, KeyProviderInfo, Register, ReportData};
+use bylaw_measure::ImageDir;
+use bylaw_types::{
+    AppCompose, AppId, InstanceId, KeyProviderInfo, OsImageHash, Register, ReportData,
+};
 use sha2::{Digest, Sha256, Sha384};
 
 use crate::quote::Contents;
@@ -39,13 +42,37 @@ pub struct Launch {
     pub instance_seed: Option<[u8; 20]>,
 }
 
+/// A real image to launch, as QEMU would start it.
+#[derive(Debug, Clone)]
+pub struct ImageLaunch {
+    /// Letters, digits and hyphens.
+    pub name: String,
+    /// The image, measured as it lies there.
+    pub image: ImageDir,
+    /// Bytes.
+    pub memory_size: u64,
+    /// What QEMU built: loader, RSDP, tables.
+    pub acpi: [Vec<u8>; 3],
+    /// MRCONFIGID.
+    pub mr_config_id: Register,
+    /// What evidence repeats about the VM, JSON; the QEMU version in it selects how MRTD
+    /// is computed.
+    pub vm_config: String,
+    /// How the guest's events are hashed.
+    pub event_version: EventVersion,
+    /// The debug attribute.
+    pub debug: bool,
+    /// On a platform that lacks the newest TCB level, which was published on 2024-03-13.
+    pub outdated: bool,
+}
+
 /// A running TD.
 #[derive(Debug)]
 pub struct Td {
     machine: Arc<Machine>,
     name: String,
     vm_config: String,
-    image: SimImage,
+    os_image_hash: OsImageHash,
     instance_id: Option<InstanceId>,
     version: EventVersion,
     mrtd: Register,
@@ -59,7 +86,8 @@ pub struct Td {
 }
 
 impl Td {
-    /// Launches: boots the image, then measures in the order of the reference (4.1).
+    /// Launches a simulated image: boots it, then measures in the order of the reference
+    /// (4.1).
     ///
     /// # Errors
     /// [`SimError::Launch`] when something of the request cannot be used.
@@ -68,15 +96,14 @@ impl Td {
         let image = SimImage::new(&launch.image)?;
         let acpi = ["loader", "rsdp", "tables"].map(|name| {
             let text = format!("{name} {} {}", launch.cpu_count, launch.memory_size);
-            Register::new(Sha384::digest(text).into())
+            sha384(text.as_bytes())
         });
         let shape = Shape {
             memory_size: launch.memory_size,
             two_pass: false,
             acpi,
         };
-        let (registers, boot_log) = image::boot(image.document(), &shape)
-            .map_err(|error| SimError::Launch(error.to_string()))?;
+        let (registers, boot_log) = image::boot(image.document(), &shape).map_err(unusable)?;
         let vm_config = VmConfig {
             os_image_hash: image.os_image_hash().to_string(),
             cpu_count: launch.cpu_count,
@@ -104,9 +131,8 @@ impl Td {
         };
         let td = Self {
             name: launch.name,
-            vm_config: serde_json::to_string(&vm_config)
-                .map_err(|error| SimError::Launch(error.to_string()))?,
-            image,
+            vm_config: serde_json::to_string(&vm_config).map_err(unusable)?,
+            os_image_hash: image.os_image_hash(),
             instance_id,
             version,
             mrtd: registers.mrtd,
@@ -153,6 +179,41 @@ impl Td {
         Ok(td)
     }
 
+    /// Launches a real image: MRTD and RTMR0 to RTMR2 are computed from its files, not
+    /// from the documents it carries. RTMR3 is the guest's.
+    ///
+    /// # Errors
+    /// [`SimError::Launch`] when the image or something of the request cannot be used.
+    pub fn launch_image(machine: Arc<Machine>, launch: ImageLaunch) -> Result<Self, SimError> {
+        check_name(&launch.name)?;
+        let config = VmConfig::parse(&launch.vm_config).map_err(unusable)?;
+        let shape = Shape {
+            memory_size: launch.memory_size,
+            two_pass: config.two_pass().map_err(unusable)?,
+            acpi: launch.acpi.map(|blob| sha384(&blob)),
+        };
+        let document = launch
+            .image
+            .measure_tdx(launch.memory_size)
+            .map_err(unusable)?;
+        let (registers, boot_log) = image::boot_measured(&document, &shape);
+        Ok(Self {
+            name: launch.name,
+            vm_config: launch.vm_config,
+            os_image_hash: launch.image.os_image_hash().map_err(unusable)?,
+            instance_id: None,
+            version: launch.event_version,
+            mrtd: registers.mrtd,
+            mr_config_id: launch.mr_config_id,
+            debug: launch.debug,
+            outdated: launch.outdated,
+            boot_log,
+            rtmr: [registers.rtmr0, registers.rtmr1, registers.rtmr2],
+            events: Mutex::default(),
+            machine,
+        })
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -163,12 +224,12 @@ impl Td {
         &self.vm_config
     }
 
-    /// Its image.
-    pub fn image(&self) -> &SimImage {
-        &self.image
+    /// Hash of its image.
+    pub fn os_image_hash(&self) -> OsImageHash {
+        self.os_image_hash
     }
 
-    /// Its instance id.
+    /// Its instance id; a guest that boots a real image makes its own.
     pub fn instance_id(&self) -> Option<InstanceId> {
         self.instance_id
     }
@@ -229,6 +290,14 @@ impl Td {
             .collect();
         self.machine.sealing_key(&measurements, context)
     }
+}
+
+fn unusable(error: impl std::fmt::Display) -> SimError {
+    SimError::Launch(error.to_string())
+}
+
+fn sha384(bytes: &[u8]) -> Register {
+    Register::new(Sha384::digest(bytes).into())
 }
 
 fn check_name(name: &str) -> Result<(), SimError> {

@@ -43,6 +43,31 @@ pub struct LaunchArgs {
     /// As if the measured system had attested this many GPUs.
     #[prost(uint32, tag = "11")]
     pub gpus: u32,
+    /// Directory of a real OS image, which is measured as it lies there; empty simulates
+    /// the image too. Then the guest extends every runtime event itself, `image`,
+    /// `full_boot`, `gpus`, `app_id` and `instance_seed` are not used, and of the manifest,
+    /// which may be empty, only the version of its events.
+    #[prost(string, tag = "12")]
+    pub image_dir: String,
+    /// 48 bytes, with `image_dir`; empty is all zeros.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "13")]
+    pub mr_config_id: Vec<u8>,
+    /// JSON, with `image_dir`: what evidence repeats about the VM.
+    #[prost(string, tag = "14")]
+    pub vm_config: String,
+    /// QEMU's `etc/table-loader`, with `image_dir`.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "15")]
+    pub acpi_loader: Vec<u8>,
+    /// QEMU's `etc/acpi/rsdp`, with `image_dir`.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "16")]
+    pub acpi_rsdp: Vec<u8>,
+    /// QEMU's `etc/acpi/tables`, with `image_dir`.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "17")]
+    pub acpi_tables: Vec<u8>,
 }
 message!(LaunchArgs);
 
@@ -64,6 +89,10 @@ pub struct LaunchResponse {
     #[serde(with = "crate::json::bytes")]
     #[prost(bytes = "vec", tag = "4")]
     pub instance_id: Vec<u8>,
+    /// Where its attester answers over HTTP, for guests that share no file system with the
+    /// simulator: `http://<listener of the guests>/td/<token>`. Whoever has it is the TD.
+    #[prost(string, tag = "5")]
+    pub url: String,
 }
 message!(LaunchResponse);
 

@@ -29,7 +29,7 @@ async fn evidence_verifies_and_is_what_the_td_itself_would_give() {
             .await
             .unwrap();
         let info = appraisal.identify(Mode::Full, None).unwrap();
-        assert_eq!(info.os_image_hash, world.td.image().os_image_hash());
+        assert_eq!(info.os_image_hash, world.td.os_image_hash());
         assert_eq!(info.instance_id, world.td.instance_id());
         assert_eq!(info.tee_variant, TeeVariant::Tdx);
     }

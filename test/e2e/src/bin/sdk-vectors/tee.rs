@@ -109,7 +109,7 @@ impl Vm {
             instance_seed: Some([0x22; 20]),
         };
         let td = Td::launch(Arc::clone(&self.machine), launch)?;
-        td.extend("os-image-hash", td.image().os_image_hash().as_ref());
+        td.extend("os-image-hash", td.os_image_hash().as_ref());
         if let Some(payload) = &self.key_provider {
             td.extend("key-provider", payload);
         }
