@@ -6,6 +6,8 @@
 //! asked for an identity ([`Appraisal::identify`]), which also proves the OS
 //! image.
 //!
+//! [`sgx`] verifies the sealing enclave of a machine, which is no attester of apps.
+//!
 //! One module a platform ([`tdx`]); adding a platform adds a module and an arm in
 //! [`Verifier::appraise`], nothing else.
 
@@ -18,6 +20,7 @@ pub mod event_log;
 pub mod image;
 pub mod mr_config;
 pub mod report_data;
+pub mod sgx;
 pub mod tdx;
 mod trust;
 mod verifier;

@@ -91,9 +91,35 @@ pub(crate) fn tcb_info(options: &Options, from: u64, until: u64, key: &SigningKe
     sign(text.to_string(), key)
 }
 
-pub(crate) fn qe_identity(from: u64, until: u64, key: &SigningKey) -> Signed {
+/// TCB info for quotes of enclaves: the same platform, no TDX module.
+pub(crate) fn sgx_tcb_info(options: &Options, from: u64, until: u64, key: &SigningKey) -> Signed {
     let text = json!({
-        "id": "TD_QE",
+        "id": "SGX",
+        "version": 3,
+        "issueDate": date(from),
+        "nextUpdate": date(until),
+        "fmspc": hex::encode(FMSPC),
+        "pceId": "0000",
+        "tcbType": 0,
+        "tcbEvaluationDataNumber": 17,
+        "tcbLevels": [{
+            "tcb": {
+                "sgxtcbcomponents": components(&[SVN; 16]),
+                "pcesvn": PCE_SVN,
+            },
+            "tcbDate": "2024-03-13T00:00:00Z",
+            "tcbStatus": options.tcb_status,
+            "advisoryIDs": options.advisory_ids,
+        }],
+    });
+    sign(text.to_string(), key)
+}
+
+/// Identity of the quoting enclave; `id` is `TD_QE` for quotes of TDs, `QE` for those of
+/// enclaves.
+pub(crate) fn qe_identity(id: &str, from: u64, until: u64, key: &SigningKey) -> Signed {
+    let text = json!({
+        "id": id,
         "version": 2,
         "issueDate": date(from),
         "nextUpdate": date(until),

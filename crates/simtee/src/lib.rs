@@ -16,6 +16,7 @@ pub mod pccs;
 mod pck;
 mod quote;
 pub mod service;
+mod sgx;
 mod td;
 
 pub use image::SimImage;

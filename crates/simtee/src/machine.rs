@@ -177,7 +177,15 @@ impl Machine {
     }
 
     pub(crate) fn qe_identity(&self, from: u64, until: u64) -> collateral::Signed {
-        collateral::qe_identity(from, until, &self.tcb_key)
+        collateral::qe_identity("TD_QE", from, until, &self.tcb_key)
+    }
+
+    pub(crate) fn sgx_tcb_info(&self, from: u64, until: u64) -> collateral::Signed {
+        collateral::sgx_tcb_info(&self.options, from, until, &self.tcb_key)
+    }
+
+    pub(crate) fn sgx_qe_identity(&self, from: u64, until: u64) -> collateral::Signed {
+        collateral::qe_identity("QE", from, until, &self.tcb_key)
     }
 
     /// Start and end of collateral issued now.
@@ -185,14 +193,37 @@ impl Machine {
         (now.saturating_sub(3600), now + COLLATERAL_LIFE)
     }
 
-    /// Collateral as issued at `now`.
+    /// Collateral for quotes of TDs as issued at `now`.
     ///
     /// # Errors
     /// [`SimError::Certificate`].
     pub fn collateral(&self, now: u64) -> Result<Collateral, SimError> {
         let (from, until) = Self::window(now);
-        let (root_crl, pck_crl) = self.crls(from, until)?;
         let (tcb, qe) = (self.tcb_info(from, until), self.qe_identity(from, until));
+        self.collateral_of(from, until, &tcb, &qe)
+    }
+
+    /// Collateral for quotes of enclaves as issued at `now`.
+    ///
+    /// # Errors
+    /// [`SimError::Certificate`].
+    pub fn sgx_collateral(&self, now: u64) -> Result<Collateral, SimError> {
+        let (from, until) = Self::window(now);
+        let (tcb, qe) = (
+            self.sgx_tcb_info(from, until),
+            self.sgx_qe_identity(from, until),
+        );
+        self.collateral_of(from, until, &tcb, &qe)
+    }
+
+    fn collateral_of(
+        &self,
+        from: u64,
+        until: u64,
+        tcb: &collateral::Signed,
+        qe: &collateral::Signed,
+    ) -> Result<Collateral, SimError> {
+        let (root_crl, pck_crl) = self.crls(from, until)?;
         let form = serde_json::json!({
             "pck_crl_issuer_chain": self.pck_crl_chain_pem(),
             "root_ca_crl": hex::encode(root_crl),
@@ -209,15 +240,21 @@ impl Machine {
     }
 
     pub(crate) fn quote(&self, contents: &Contents<'_>) -> Vec<u8> {
-        quote::build(
-            contents,
-            &Quoting {
-                attestation_key: &self.attestation_key,
-                pck_key: &self.pck_key,
-                qe_id: self.ppid,
-                pck_chain_pem: &self.pck_chain_pem,
-            },
-        )
+        quote::build(contents, &self.quoting())
+    }
+
+    /// Report data of 64 bytes, signed as an enclave's.
+    pub(crate) fn quote_enclave(&self, enclave: &quote::Enclave) -> Vec<u8> {
+        quote::build_sgx(&enclave.report(), &self.quoting())
+    }
+
+    fn quoting(&self) -> Quoting<'_> {
+        Quoting {
+            attestation_key: &self.attestation_key,
+            pck_key: &self.pck_key,
+            qe_id: self.ppid,
+            pck_chain_pem: &self.pck_chain_pem,
+        }
     }
 
     pub(crate) fn mr_signer_seam(&self) -> [u8; 48] {

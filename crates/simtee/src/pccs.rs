@@ -10,6 +10,7 @@ use axum::routing::get;
 use bylaw_types::clock::Clock;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::collateral::Signed;
 use crate::{Machine, SimError};
 
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub fn router(machine: Arc<Machine>, clock: Clock) -> Router {
         .route("/IntelSGXRootCA.der", get(root_crl_der))
         .route("/tdx/certification/v4/tcb", get(tcb))
         .route("/tdx/certification/v4/qe/identity", get(qe_identity))
+        .route("/sgx/certification/v4/tcb", get(sgx_tcb))
+        .route("/sgx/certification/v4/qe/identity", get(sgx_qe_identity))
         .with_state(Arc::new(Pccs { machine, clock }))
 }
 
@@ -76,6 +79,20 @@ async fn root_crl_der(State(pccs): State<Arc<Pccs>>) -> Response {
 }
 
 async fn tcb(State(pccs): State<Arc<Pccs>>, RawQuery(query): RawQuery) -> Response {
+    let (from, until) = pccs.window();
+    tcb_info(query, &pccs.machine, &pccs.machine.tcb_info(from, until))
+}
+
+async fn sgx_tcb(State(pccs): State<Arc<Pccs>>, RawQuery(query): RawQuery) -> Response {
+    let (from, until) = pccs.window();
+    tcb_info(
+        query,
+        &pccs.machine,
+        &pccs.machine.sgx_tcb_info(from, until),
+    )
+}
+
+fn tcb_info(query: Option<String>, machine: &Machine, signed: &Signed) -> Response {
     let wanted = format!("fmspc={}", hex::encode(crate::pck::FMSPC));
     if !query
         .unwrap_or_default()
@@ -84,23 +101,29 @@ async fn tcb(State(pccs): State<Arc<Pccs>>, RawQuery(query): RawQuery) -> Respon
     {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let (from, until) = pccs.window();
-    let signed = pccs.machine.tcb_info(from, until);
     let body = format!(
         r#"{{"tcbInfo":{},"signature":"{}"}}"#,
         signed.text, signed.signature
     );
-    let chain = encoded(&pccs.machine.tcb_chain_pem());
+    let chain = encoded(&machine.tcb_chain_pem());
     ([("TCB-Info-Issuer-Chain", chain)], body).into_response()
 }
 
 async fn qe_identity(State(pccs): State<Arc<Pccs>>) -> Response {
     let (from, until) = pccs.window();
-    let signed = pccs.machine.qe_identity(from, until);
+    identity(&pccs.machine, &pccs.machine.qe_identity(from, until))
+}
+
+async fn sgx_qe_identity(State(pccs): State<Arc<Pccs>>) -> Response {
+    let (from, until) = pccs.window();
+    identity(&pccs.machine, &pccs.machine.sgx_qe_identity(from, until))
+}
+
+fn identity(machine: &Machine, signed: &Signed) -> Response {
     let body = format!(
         r#"{{"enclaveIdentity":{},"signature":"{}"}}"#,
         signed.text, signed.signature
     );
-    let chain = encoded(&pccs.machine.tcb_chain_pem());
+    let chain = encoded(&machine.tcb_chain_pem());
     ([("SGX-Enclave-Identity-Issuer-Chain", chain)], body).into_response()
 }

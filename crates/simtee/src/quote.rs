@@ -1,4 +1,5 @@
-//! TDX quotes of version 4, byte for byte (attestation reference, section 3).
+//! TDX quotes of version 4 and SGX quotes of version 3, byte for byte (attestation
+//! reference, section 3).
 
 use bylaw_types::{Register, ReportData};
 use p256::ecdsa::signature::Signer;
@@ -45,10 +46,35 @@ pub(crate) struct Quoting<'a> {
 }
 
 pub(crate) fn build(contents: &Contents<'_>, keys: &Quoting<'_>) -> Vec<u8> {
-    let mut quote = header(keys.qe_id);
+    let mut quote = header(4, 0x81, keys.qe_id);
     quote.extend(body(contents));
-    let signature: Signature = keys.attestation_key.sign(&quote);
+    let (signature, certification) = sign(&quote, keys);
+    let mut auth = signature;
+    auth.extend(6u16.to_le_bytes());
+    auth.extend(length(certification.len()));
+    auth.extend(certification);
+    quote.extend(length(auth.len()));
+    quote.extend(auth);
+    quote
+}
+
+/// An SGX quote, version 3.
+pub(crate) fn build_sgx(report: &[u8], keys: &Quoting<'_>) -> Vec<u8> {
+    let mut quote = header(3, 0, keys.qe_id);
+    quote.extend(report);
+    let (mut auth, certification) = sign(&quote, keys);
+    auth.extend(certification);
+    quote.extend(length(auth.len()));
+    quote.extend(auth);
+    quote
+}
+
+/// Signature and attestation key; what certifies the key.
+fn sign(quote: &[u8], keys: &Quoting<'_>) -> (Vec<u8>, Vec<u8>) {
+    let signature: Signature = keys.attestation_key.sign(quote);
     let public = public_key(keys.attestation_key);
+    let mut signed = signature.to_bytes().to_vec();
+    signed.extend(&public);
 
     let qe_report = qe_report(&public);
     let qe_signature: Signature = keys.pck_key.sign(&qe_report);
@@ -60,16 +86,7 @@ pub(crate) fn build(contents: &Contents<'_>, keys: &Quoting<'_>) -> Vec<u8> {
     certification.extend(5u16.to_le_bytes());
     certification.extend(length(keys.pck_chain_pem.len()));
     certification.extend(keys.pck_chain_pem.as_bytes());
-
-    let mut auth = Vec::new();
-    auth.extend(signature.to_bytes());
-    auth.extend(public);
-    auth.extend(6u16.to_le_bytes());
-    auth.extend(length(certification.len()));
-    auth.extend(certification);
-    quote.extend(length(auth.len()));
-    quote.extend(auth);
-    quote
+    (signed, certification)
 }
 
 fn length(bytes: usize) -> [u8; 4] {
@@ -77,11 +94,11 @@ fn length(bytes: usize) -> [u8; 4] {
     u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-fn header(qe_id: [u8; 16]) -> Vec<u8> {
+fn header(version: u16, tee: u32, qe_id: [u8; 16]) -> Vec<u8> {
     let mut header = Vec::new();
-    header.extend(4u16.to_le_bytes());
+    header.extend(version.to_le_bytes());
     header.extend(2u16.to_le_bytes());
-    header.extend(0x81u32.to_le_bytes());
+    header.extend(tee.to_le_bytes());
     header.extend([0; 4]);
     header.extend(QE_VENDOR);
     header.extend(qe_id);
@@ -114,27 +131,54 @@ fn body(contents: &Contents<'_>) -> Vec<u8> {
     body
 }
 
+/// An enclave's report, 384 bytes.
+pub(crate) struct Enclave {
+    pub(crate) attributes: [u8; 16],
+    pub(crate) mr_enclave: [u8; 32],
+    pub(crate) mr_signer: [u8; 32],
+    pub(crate) prod_id: u16,
+    pub(crate) svn: u16,
+    pub(crate) report_data: [u8; 64],
+}
+
+impl Enclave {
+    pub(crate) fn report(&self) -> Vec<u8> {
+        let mut report = Vec::new();
+        report.extend([crate::pck::SVN; 16]);
+        report.extend([0; 4]); // MISCSELECT
+        report.extend([0; 28]);
+        report.extend(self.attributes);
+        report.extend(self.mr_enclave);
+        report.extend([0; 32]);
+        report.extend(self.mr_signer);
+        report.extend([0; 96]);
+        report.extend(self.prod_id.to_le_bytes());
+        report.extend(self.svn.to_le_bytes());
+        report.extend([0; 60]);
+        report.extend(self.report_data);
+        report
+    }
+}
+
 /// The quoting enclave's report that binds the attestation key.
 fn qe_report(attestation_public: &[u8]) -> Vec<u8> {
     let bound = Sha256::new()
         .chain_update(attestation_public)
         .chain_update(QE_AUTH)
         .finalize();
-    let mut report = Vec::new();
-    report.extend([crate::pck::SVN; 16]);
-    report.extend([0; 4]); // MISCSELECT
-    report.extend([0; 28]);
-    report.extend([0x11, 0, 0, 0, 0, 0, 0, 0, 0xe7, 0, 0, 0, 0, 0, 0, 0]);
-    report.extend([0x51; 32]); // MRENCLAVE
-    report.extend([0; 32]);
-    report.extend(QE_MRSIGNER);
-    report.extend([0; 96]);
-    report.extend(QE_PROD_ID.to_le_bytes());
-    report.extend(QE_SVN.to_le_bytes());
-    report.extend([0; 60]);
-    report.extend(bound);
-    report.extend([0; 32]);
-    report
+    let mut report_data = [0; 64];
+    for (slot, byte) in report_data.iter_mut().zip(bound) {
+        *slot = byte;
+    }
+    Enclave {
+        attributes: [0x11, 0, 0, 0, 0, 0, 0, 0, 0xe7, 0, 0, 0, 0, 0, 0, 0],
+        mr_enclave: [0x51; 32],
+        mr_signer: QE_MRSIGNER,
+        prod_id: QE_PROD_ID,
+        svn: QE_SVN,
+        report_data,
+    }
+    .report()
 }
 
 /// X || Y, 64 bytes.

@@ -10,7 +10,10 @@ use bylaw_measure::ImageDir;
 use bylaw_rpc::message::guest::{
     AppInfo, AttestResponse, EmitEventArgs, GetKeyArgs, GetKeyResponse, RawQuoteArgs,
 };
-use bylaw_rpc::message::simtee::{LaunchArgs, LaunchResponse, MachineInfo, StopArgs};
+use bylaw_rpc::message::simtee::{
+    LaunchArgs, LaunchResponse, MachineInfo, SgxKeyResponse, SgxQuoteArgs, SgxQuoteResponse,
+    StopArgs,
+};
 use bylaw_rpc::{Context, Empty, RpcError, Service, serve};
 use bylaw_types::{AppCompose, AppId, Register, ReportData};
 use tokio::sync::{Mutex, oneshot};
@@ -60,6 +63,16 @@ impl Simulator {
             })
             .method("Info", |simulator: Arc<Self>, _: Context, _: Empty| async move {
                 Ok(simulator.info().await)
+            })
+            .method("SgxQuote", |simulator: Arc<Self>, _: Context, request: SgxQuoteArgs| async move {
+                let report_data =
+                    ReportData::padded(&request.report_data).map_err(RpcError::bad_request)?;
+                let quote = simulator.machine.sgx_quote(&report_data);
+                Ok(SgxQuoteResponse { quote })
+            })
+            .method("SgxKey", |simulator: Arc<Self>, _: Context, _: Empty| async move {
+                let key = simulator.machine.sgx_sealing_key().to_vec();
+                Ok(SgxKeyResponse { key })
             })
             .into_router("")
     }

@@ -74,7 +74,18 @@ impl Pccs {
         Ok((answer.headers().clone(), body))
     }
 
-    async fn fetch(&self, key: &CollateralKey) -> Result<Collateral, CollateralError> {
+    /// Collateral for quotes of enclaves, where [`CollateralSource`] is about those of TDs.
+    ///
+    /// # Errors
+    /// [`CollateralError`].
+    pub async fn enclave_collateral(
+        &self,
+        key: &CollateralKey,
+    ) -> Result<Collateral, CollateralError> {
+        self.fetch(key, "sgx").await
+    }
+
+    async fn fetch(&self, key: &CollateralKey, tee: &str) -> Result<Collateral, CollateralError> {
         let fmspc = hex::encode(key.fmspc);
         let pck_crl = self
             .get(&format!(
@@ -84,10 +95,12 @@ impl Pccs {
             .await?;
         let root_ca_crl = self.root_crl().await?;
         let tcb = self
-            .get(&format!("/tdx/certification/v4/tcb?fmspc={fmspc}"))
+            .get(&format!("/{tee}/certification/v4/tcb?fmspc={fmspc}"))
             .await?;
         let qe = self
-            .get("/tdx/certification/v4/qe/identity?update=standard")
+            .get(&format!(
+                "/{tee}/certification/v4/qe/identity?update=standard"
+            ))
             .await?;
         let malformed = |reason: String| CollateralError::Malformed {
             place: self.base.clone(),
@@ -138,7 +151,7 @@ impl CollateralSource for Pccs {
         key: &CollateralKey,
         _: u64,
     ) -> Result<Arc<Collateral>, CollateralError> {
-        self.fetch(key).await.map(Arc::new)
+        self.fetch(key, "tdx").await.map(Arc::new)
     }
 }
 

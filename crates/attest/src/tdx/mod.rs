@@ -170,16 +170,29 @@ pub fn report_data(quote: &[u8]) -> Result<ReportData, QuoteError> {
     Ok(report(quote)?.report_data)
 }
 
+/// Which quoting enclave the quote says it is from, hence which machine: the first 16 bytes
+/// of the header's user data.
+///
+/// # Errors
+/// [`QuoteError::Malformed`].
+pub fn qe_id(quote: &[u8]) -> Result<[u8; 16], QuoteError> {
+    let [qe_id @ .., _, _, _, _] = parse(quote)?.header.user_data;
+    Ok(qe_id)
+}
+
 /// Which collateral verifying this quote needs.
 ///
 /// # Errors
 /// [`QuoteError::Malformed`] when the quote carries no PCK certificate.
 pub fn collateral_key(quote: &[u8]) -> Result<CollateralKey, QuoteError> {
-    let quote = parse(quote)?;
+    collateral_key_of(&parse(quote)?)
+}
+
+pub(crate) fn collateral_key_of(quote: &Quote) -> Result<CollateralKey, QuoteError> {
     Ok(CollateralKey {
-        fmspc: dcap_qvl::intel::quote_fmspc_with::<RingConfig>(&quote)
+        fmspc: dcap_qvl::intel::quote_fmspc_with::<RingConfig>(quote)
             .map_err(|error| QuoteError::Malformed(format!("{error:#}")))?,
-        ca: dcap_qvl::intel::quote_ca_with::<RingConfig>(&quote)
+        ca: dcap_qvl::intel::quote_ca_with::<RingConfig>(quote)
             .map_err(|error| QuoteError::Malformed(format!("{error:#}")))?
             .as_id_str(),
     })
@@ -269,7 +282,7 @@ fn finish(
 
 /// Sorts the verifier's sentence by what is at fault. An unknown sentence is
 /// still a refusal.
-fn classify(sentence: &str) -> QuoteError {
+pub(crate) fn classify(sentence: &str) -> QuoteError {
     let has = |part: &str| sentence.contains(part);
     let owned = sentence.to_owned();
     if has("Debug mode is enabled") {

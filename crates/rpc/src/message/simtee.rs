@@ -125,3 +125,37 @@ pub struct MachineInfo {
     pub tds: Vec<String>,
 }
 message!(MachineInfo);
+
+/// Asks the machine's sealing enclave for a quote.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SgxQuoteArgs {
+    /// Up to 64 bytes.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "1")]
+    pub report_data: Vec<u8>,
+}
+message!(SgxQuoteArgs);
+
+/// A quote of the sealing enclave.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SgxQuoteResponse {
+    /// SGX quote, version 3.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "1")]
+    pub quote: Vec<u8>,
+}
+message!(SgxQuoteResponse);
+
+/// The simulated sealing enclave's key. No secret: whoever reaches the control socket can
+/// launch any TD.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SgxKeyResponse {
+    /// 16 bytes.
+    #[serde(with = "crate::json::bytes")]
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+}
+message!(SgxKeyResponse);
