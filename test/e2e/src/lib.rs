@@ -5,6 +5,7 @@ mod chain;
 pub mod docker;
 pub mod governance;
 pub mod host;
+pub mod hostile;
 pub mod node;
 pub mod process;
 pub mod registry;
