@@ -10,6 +10,7 @@
 //! [`bylaw_attest::image`], which every verifier links; this crate is for those that
 //! have the files.
 
+pub mod acpi;
 mod directory;
 mod firmware;
 pub mod kernel;
