@@ -12,6 +12,7 @@ mod env;
 mod evidence;
 mod explain;
 mod gov;
+mod image;
 mod kms;
 mod output;
 mod verify;
@@ -67,6 +68,9 @@ enum Command {
     /// Encrypt variables for an app.
     #[command(subcommand)]
     Env(env::Command),
+    /// Build, measure, check and compare guest OS images.
+    #[command(subcommand)]
+    Image(image::Command),
     /// Run a whole simulated system on this machine.
     Dev(dev::Args),
     /// Print a completion script for a shell.
@@ -99,6 +103,7 @@ async fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::App(command) => app::run(command, output).await,
         Command::Gov(command) => gov::run(*command, output).await,
         Command::Env(command) => env::run(command, output).await,
+        Command::Image(command) => image::run(command, output).await,
         Command::Dev(args) => dev::run(args, output).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();
