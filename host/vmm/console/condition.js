@@ -26,7 +26,7 @@ export const isDown = (vm) => vm.status === 'stopped' || vm.status === 'exited';
 
 // What the guest says, by what it is about. The first that fits is shown.
 const CAUSES = [
-  [/not allowed|denied|refused by|compose_not_allowed|retired|paused|app not registered/i, 'The contract refuses this app',
+  [/not allow|denied|compose_not_allowed|retired|paused|not registered/i, 'The contract refuses this app',
     'See Governance on this page for the rule. Whoever governs the app proposes the compose hash (bylaw gov), or upgrade back to an allowed compose file.'],
   [/os.?image|image hash|mrtd|rtmr|measurement/i, 'The measurements are not allowed',
     'Check that the image of this VM is the one the contract lists; compare with bylaw image measure.'],
@@ -68,7 +68,7 @@ export function trouble(vm) {
 const HINTS = [
   [/should be stopped/i, 'Shut it down first; its resources can change only while it is off.'],
   [/shrink/i, 'A disk only grows. To have a smaller one, create another VM.'],
-  [/port.*(use|conflict|taken|duplicate|already)/i, 'Choose another host port, or none for a free one.'],
+  [/port.*(use|conflict|taken|duplicate|already)/i, 'Choose another host port.'],
   [/port mapping|port_mapping/i, 'Ports need cvm.port_mapping in vmm.toml, and a range that holds them.'],
   [/kms is not configured/i, 'Set kms_url in vmm.toml, or use an environment file encrypted elsewhere.'],
   [/tee_simulator|simulat/i, 'The software TEE needs cvm.tee_simulator in vmm.toml.'],

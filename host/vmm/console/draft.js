@@ -54,7 +54,7 @@ export function forget(draft) {
 /// Keeps a new VM's draft over a reload: everything but the environment, which is secret.
 export function keep(draft) {
   if (draft.vm) return;
-  const { env, sealed, sealedName, error, busy, tried, hash, serverHash, serverError, ...rest } = draft;
+  const { env, sealed, sealedName, error, busy, tried, hash, serverHash, serverError, hashed, warned, insisted, ...rest } = draft;
   try {
     sessionStorage.setItem(STORE, JSON.stringify(rest));
   } catch { /* Full: the draft lives on in memory. */ }
@@ -92,8 +92,10 @@ export function faults(draft, checked) {
   whole('f-memory', draft.memory, 128, limits.max_allocable_memory_in_mb, 'MB');
   whole('f-disk', draft.disk_size, 1, 0, 'GB');
   if (draft.vm && draft.disk_size < draft.was.disk_size) out.set('f-disk', `a disk only grows: it has ${draft.was.disk_size} GB`);
-  const first = [...checked.problems, ...checked.yaml.problems].find((one) => one.level === 'error');
-  if (first && (!draft.vm || draft.text !== draft.was.compose_file)) out.set(draft.view === 'guided' && checked.manifest ? 'f-yaml' : 'f-json', `line ${first.line}: ${first.text}`);
+  const editor = draft.view === 'guided' && typeof checked.manifest?.docker_compose_file === 'string' ? 'f-yaml' : 'f-json';
+  const broken = (problems) => problems.find((one) => one.level === 'error');
+  const first = broken(checked.problems) || (draft.insisted === draft.text ? null : broken(checked.yaml.problems));
+  if (first && (!draft.vm || draft.text !== draft.was.compose_file)) out.set(editor, `line ${first.line}: ${first.text}`);
   draft.ports.forEach((port, i) => {
     for (const [id, value] of [[`port-${i}-host`, port.host_port], [`port-${i}-vm`, port.vm_port]]) {
       if (!Number.isInteger(value) || value < 1 || value > 65535) out.set(id, '1 to 65535');
@@ -114,6 +116,9 @@ export function faults(draft, checked) {
   if (env.entries.length > 0 && checked.manifest && !takesAnonymousEnv(checked.manifest)) out.set('f-env', 'this app opens signed environments only: make one with "bylaw env encrypt" and choose the file');
   return out;
 }
+
+/// Whether all that is wrong is how the compose file looks, which the guest may see differently.
+export const debatable = (wrong, checked) => wrong.size === 1 && (wrong.has('f-yaml') || wrong.has('f-json')) && !checked.problems.some((one) => one.level === 'error');
 
 /// CreateVm's message, without the environment.
 export const creation = (draft) => ({

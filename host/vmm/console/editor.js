@@ -45,7 +45,7 @@ function keydown(event) {
 }
 
 /// An editor of `value`; `problems` are `{line, level, text}`.
-export function editor({ id, label, value, problems = [], rows = 16, change, note = null }) {
+export function editor({ id, label, value, problems = [], rows = 16, change, note = null, placeholder = null }) {
   const count = value.split('\n').length;
   const marked = new Map();
   for (const one of problems) if (marked.get(one.line) !== 'error') marked.set(one.line, one.level);
@@ -62,7 +62,7 @@ export function editor({ id, label, value, problems = [], rows = 16, change, not
     h('div', { class: 'editor' },
       h('div', { class: 'gutter', 'aria-hidden': 'true', id: `${id}-gutter` }, h('div', { class: 'numbers' }, numbers)),
       h('textarea', {
-        id, rows: Math.max(rows, Math.min(count + 1, 40)), value, wrap: 'off', spellcheck: 'false', autocapitalize: 'off', autocomplete: 'off',
+        id, placeholder, rows: Math.max(rows, Math.min(count + 1, 40)), value, wrap: 'off', spellcheck: 'false', autocapitalize: 'off', autocomplete: 'off',
         'aria-describedby': `${id}-keys ${id}-problems`, 'aria-invalid': problems.some((one) => one.level === 'error') ? 'true' : null,
         on: {
           input: (event) => change(event.target.value),

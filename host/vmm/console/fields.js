@@ -76,7 +76,7 @@ export function gpus(draft, touched) {
     state.gpus.allow_attach_all && tick({ id: 'gpu-all', label: 'All of them, with their NVSwitches', checked: all, change: (on) => { draft.gpus.attach_mode = on ? 'all' : 'listed'; touched(); } }),
     found.map((gpu) => {
       const mine = draft.gpus.slots.includes(gpu.slot);
-      return h('div', { class: 'line-up', key: gpu.slot },
+      return h('div', { class: 'line-up device', key: gpu.slot },
         tick({
           id: `gpu-${gpu.slot}`, label: [h('code', {}, gpu.slot), ' ', plain(gpu.description || gpu.product_id)], checked: all || mine, disabled: all,
           change: (on) => { draft.gpus.slots = on ? [...draft.gpus.slots, gpu.slot] : draft.gpus.slots.filter((slot) => slot !== gpu.slot); touched(); },

@@ -2,7 +2,7 @@
 import { h } from './dom.js';
 import { change, check, keepsLayout, keyProvider, localHash, providerFields, serverHash } from './manifest.js';
 import { encrypt, hex, obstacle, read } from './env.js';
-import { creation, faults, follow, forget, forNew, forVm, keep, upgrade } from './draft.js';
+import { creation, debatable, faults, follow, forget, forNew, forVm, keep, upgrade } from './draft.js';
 import { choice, gpus, input, lines, networks, ports, tick } from './fields.js';
 import { editor } from './editor.js';
 import { diff } from './diff.js';
@@ -12,6 +12,8 @@ import { vmm } from './api.js';
 import { changed, go, say, state } from './state.js';
 import { refresh } from './poll.js';
 import { hash, memory, tag, words } from './text.js';
+
+const EXAMPLE = 'services:\n  web:\n    image: nginx@sha256:…\n    ports:\n      - "80:80"';
 
 let cannotEncrypt = '';
 obstacle().then((reason) => { cannotEncrypt = reason; changed(); });
@@ -61,6 +63,13 @@ async function send(draft) {
   const wrong = faults(draft, checked);
   draft.tried = true;
   draft.error = null;
+  // The second click sends what only looks wrong.
+  if (debatable(wrong, checked)) {
+    if (draft.warned === draft.text) {
+      draft.insisted = draft.text;
+      wrong.clear();
+    } else draft.warned = draft.text;
+  }
   if (wrong.size > 0) {
     say(`Not sent: ${[...wrong.values()][0]}`);
     changed();
@@ -145,7 +154,7 @@ function app(draft, checked, errors, update) {
       }, label))),
     guided && !keepsLayout(draft.text) && h('p', { class: 'note' }, 'This manifest was laid out by hand: a change made here lays all of it out anew. Edit app-compose.json to change its text only where you mean to.'),
     guided ? [
-      editor({ id: 'f-yaml', label: 'docker-compose.yaml', value: manifest.docker_compose_file, problems: shown(checked.yaml.problems), change: (text) => set({ docker_compose_file: text }) }),
+      editor({ id: 'f-yaml', label: 'docker-compose.yaml', placeholder: EXAMPLE, value: manifest.docker_compose_file, problems: shown(checked.yaml.problems), change: (text) => set({ docker_compose_file: text }) }),
       h('div', { class: 'row2' },
         choice({
           id: 'f-provider', label: 'Keys come from', value: keyProvider(manifest), options: [['kms', 'a KMS governed by contract'], ['local', 'the sealing enclave of this host'], ['tpm', 'the TPM'], ['none', 'nowhere: new ones at each boot']],
@@ -216,10 +225,11 @@ function identity(draft) {
       : h('p', { class: 'note' }, 'Register the app id and allow this hash in the contract, or there are no keys.'));
 }
 
-function summary(draft, errors) {
+function summary(draft, errors, checked) {
   if (errors.size === 0) return null;
   return h('div', { class: 'trouble', role: 'alert', key: 'summary' }, h('p', {}, h('strong', {}, 'Not sent yet')),
-    h('ul', {}, [...errors].map(([id, text]) => h('li', { key: id }, h('button', { type: 'button', class: 'link', on: { click: () => { const field = document.getElementById(id); field?.closest('details')?.setAttribute('open', ''); field?.focus(); } } }, document.querySelector(`label[for="${id}"]`)?.textContent || 'Field'), `: ${text}`))));
+    h('ul', {}, [...errors].map(([id, text]) => h('li', { key: id }, h('button', { type: 'button', class: 'link', on: { click: () => { const field = document.getElementById(id); field?.closest('details')?.setAttribute('open', ''); field?.focus(); } } }, document.querySelector(`label[for="${id}"]`)?.textContent || 'Field'), `: ${text}`))),
+    debatable(errors, checked) && draft.warned === draft.text && h('p', {}, 'The guest\u2019s docker compose has the last word: send it again to go on as it is.'));
 }
 
 function draw(draft) {
@@ -247,7 +257,7 @@ function draw(draft) {
       h('div', { class: 'send' },
         !draft.vm && tick({ id: 'f-stopped', label: 'Create without starting', checked: draft.stopped, change: (on) => { draft.stopped = on; update(); } }),
         draft.vm && h('p', { class: 'note' }, idle ? 'Nothing changed yet.' : `Changes ${[...changes, ...(resized ? ['the machine'] : [])].join(', ')}.`),
-        summary(draft, errors), refusal(draft.error, draft.vm ? 'The VMM refused the upgrade' : 'The VMM refused to create it'),
+        summary(draft, errors, checked), refusal(draft.error, draft.vm ? 'The VMM refused the upgrade' : 'The VMM refused to create it'),
         h('div', { class: 'buttons left' },
           h('button', { type: 'submit', class: 'primary', disabled: draft.busy || idle }, draft.busy ? 'Sending…' : draft.vm ? 'Upgrade' : draft.stopped ? 'Create' : 'Create and start'),
           h('button', { type: 'button', class: 'plain', on: { click: cancel } }, 'Discard')))));

@@ -87,7 +87,7 @@ function remote() {
     h('div', { class: 'who' }, h('strong', {}, words(one.tag, 100))),
     h('div', { class: 'state' }, one.pulling ? tag('wait', 'pulling') : one.error ? [tag('bad', 'failed'), ' ', h('span', { class: 'said' }, plain(one.error, 300))] : one.local ? tag('good', 'here') : tag('off', 'not here')),
     h('div', {}),
-    h('div', { class: 'end' }, !one.local && h('button', { type: 'button', class: 'plain', disabled: one.pulling, 'aria-label': `Pull ${one.tag}`, on: { click: () => pull(one.tag) } }, one.pulling ? 'Pulling…' : one.error ? 'Try again' : 'Pull')))));
+    h('div', { class: 'end' }, !one.local && h('button', { type: 'button', class: 'plain', disabled: one.pulling, on: { click: () => pull(one.tag) } }, one.pulling ? 'Pulling' : one.error ? 'Try again' : 'Pull', h('span', { class: 'unseen' }, ` ${plain(one.tag, 100)}`))))));
 }
 
 /// The view.

@@ -4,7 +4,7 @@ import { condition } from './condition.js';
 import { changed, state } from './state.js';
 import { hash, many, memory, words } from './text.js';
 
-const ONLY = [['', 'all'], ['good', 'running'], ['wait', 'in between'], ['bad', 'in trouble'], ['off', 'stopped']];
+const ONLY = [['', 'all'], ['good', 'running'], ['wait', 'changing'], ['bad', 'in trouble'], ['off', 'stopped']];
 
 function fits(vm) {
   if (state.only && condition(vm).tone !== state.only) return false;
@@ -34,7 +34,7 @@ function meters() {
   const sum = (name) => up.reduce((total, vm) => total + (vm.configuration?.[name] || 0), 0);
   const limits = state.meta?.resources || {};
   const meter = (label, value, most, said) => h('div', { key: label }, h('dt', {}, label),
-    h('dd', {}, said, most > 0 && h('meter', { min: 0, max: most, value, 'aria-label': `${label}: ${said}` }, said)));
+    h('dd', {}, said, most > 0 && h('svg', { class: 'bar', viewBox: '0 0 100 1', preserveAspectRatio: 'none', 'aria-hidden': 'true' }, h('rect', { class: 'rest', width: 100, height: 1 }), h('rect', { class: value > most ? 'over' : 'used', width: Math.min(100, (100 * value) / most).toFixed(1), height: 1 }))));
   return h('dl', { class: 'glance' },
     meter('VMs', up.length, 0, `${up.length} running of ${state.vms.length}`),
     meter('Virtual CPUs in use', sum('vcpu'), limits.max_allocable_vcpu, limits.max_allocable_vcpu ? `${sum('vcpu')} of ${limits.max_allocable_vcpu}` : `${sum('vcpu')}`),

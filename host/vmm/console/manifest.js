@@ -1,6 +1,7 @@
 // app-compose.json: its exact text is the app's identity, so everything here goes by the text.
 import { inspect } from './yaml.js';
 import { vmm } from './api.js';
+import { changed } from './state.js';
 
 const NAME = /^[A-Za-z0-9\-_. @~!$^()]+$/;
 
@@ -115,6 +116,17 @@ export async function localHash(text) {
 
 /// The same by the VMM, which also checks that it reads as a manifest.
 export const serverHash = async (name, text) => (await vmm('GetComposeHash', { name, compose_file: text })).hash;
+
+const hashes = new Map();
+
+/// The hash of a text that does not change, once it is known: by this browser, or by the VMM.
+export function knownHash(name, text) {
+  if (!hashes.has(text)) {
+    hashes.set(text, null);
+    localHash(text).then((value) => value ?? serverHash(name, text)).then((value) => { hashes.set(text, value); changed(); }, () => {});
+  }
+  return hashes.get(text);
+}
 
 /// Whether a name may be a VM's.
 export const goodName = (name) => NAME.test(name);

@@ -70,7 +70,8 @@ function plot(key, label, points, share, said) {
         const [from, to] = [run[0].split(',')[0], run[run.length - 1].split(',')[0]];
         return h('g', { key: `run ${i}` },
           h('path', { class: 'area', d: `M${from},${HEIGHT} L${run.join(' L')} L${to},${HEIGHT} Z` }),
-          run.length > 1 ? h('polyline', { class: 'line', points: run.join(' ') }) : h('circle', { class: 'dot', cx: from, cy: run[0].split(',')[1], r: 2 }));
+          // One sample alone is a short stroke.
+          h('polyline', { class: 'line', points: run.length > 1 ? run.join(' ') : `${(from - 2).toFixed(1)},${run[0].split(',')[1]} ${run[0]}` }));
       })));
 }
 

@@ -12,7 +12,7 @@ export function boots(events) {
   let ended = false;
   let last = null;
   for (const event of events) {
-    const starts = event.event === 'boot.progress' && (ended || (last !== null && event.timestamp - last > SILENCE));
+    const starts = event.event === 'boot.progress' && last !== null && (ended || event.body === 'booting' || event.timestamp - last > SILENCE);
     if (starts) {
       parts.push([]);
       ended = false;

@@ -7,6 +7,7 @@ import { governed } from './governance.js';
 import { lastAnswer, plots } from './plots.js';
 import { logs } from './logs.js';
 import { status } from './list.js';
+import { knownHash, parse } from './manifest.js';
 import { state } from './state.js';
 import { facts, hash, memory, plain, tag, words } from './text.js';
 
@@ -64,7 +65,20 @@ function overview(vm, now) {
       part('Governance', governed(vm, now)),
       part('Ports', ports(vm)),
       part('Identity', facts(
-        ['App', hash(vm.app_id, 'app id')], ['Instance', vm.instance_id ? hash(vm.instance_id, 'instance id') : h('span', { class: 'quiet' }, 'at its first boot')], ['VM', hash(vm.id, 'VM id')]))));
+        ['App', hash(vm.app_id, 'app id')], ['Compose hash', vm.configuration && hash(knownHash(vm.name, vm.configuration.compose_file) || '', 'compose hash')], ['Instance', vm.instance_id ? hash(vm.instance_id, 'instance id') : h('span', { class: 'quiet' }, 'at its first boot')], ['VM', hash(vm.id, 'VM id')]))));
+}
+
+// What people wrote, then the exact bytes around it.
+function written(text) {
+  const manifest = parse(text).value;
+  const block = (label, content) => h('pre', { class: 'text', tabindex: 0, role: 'region', 'aria-label': label }, plain(content, 200000));
+  const exact = [h('p', { class: 'note' }, 'The exact text whose SHA-256 is the compose hash.'), block('app-compose.json', text)];
+  if (typeof manifest?.docker_compose_file !== 'string') return exact;
+  return [
+    block('docker-compose.yaml', manifest.docker_compose_file),
+    manifest.pre_launch_script && [h('h3', {}, 'Script before the containers start'), block('pre_launch_script', manifest.pre_launch_script)],
+    h('details', { key: 'exact' }, h('summary', {}, 'app-compose.json'), exact),
+  ];
 }
 
 function setup(vm) {
@@ -75,8 +89,7 @@ function setup(vm) {
   const listed = (made.gpus?.gpus || []).map((gpu) => gpu.slot);
   return h('div', { class: 'columns', key: 'setup' },
     h('div', { class: 'column' },
-      part('Manifest', h('p', { class: 'note' }, 'The exact text whose SHA-256 is the compose hash.'), h('pre', { class: 'text', tabindex: 0, 'aria-label': 'app-compose.json' }, plain(made.compose_file, 200000)),
-        h('p', {}, h('a', { href: `#/vm/${vm.id}/upgrade` }, 'Change it under Upgrade'), '.'))),
+      part('App', written(made.compose_file), h('p', {}, h('a', { href: `#/vm/${vm.id}/upgrade` }, 'Change it under Upgrade'), '.'))),
     h('div', { class: 'column' },
       part('Machine', facts(
         ['OS image', words(made.image)], ['Image version', vm.image_version && words(vm.image_version)], ['CPUs', String(made.vcpu)], ['Memory', memory(made.memory)], ['Disk', `${made.disk_size} GB`],

@@ -3,7 +3,7 @@
 
 // Keys of a service that are followed by a space and a value, or by a block.
 const KEYS = /^(image|ports|volumes|environment|command|entrypoint|restart|depends_on|networks|build|expose|env_file|user|privileged|working_dir|labels|healthcheck|container_name|hostname|configs|secrets|services):\S/;
-const UNQUOTED = /^(?:[^'"#]|'(?:[^']|'')*'|"(?:[^"\\]|\\.)*")*?(\s#.*)?$/;
+const QUOTED = /^(?:'(?:[^']|'')*'|"(?:[^"\\]|\\.)*")\s*(?:#.*)?$/;
 
 const indentOf = (line) => /^ */.exec(line)[0].length;
 
@@ -83,8 +83,9 @@ export function inspect(text) {
       }
     }
     if (rest === '' || rest.startsWith('#')) return;
-    if (!UNQUOTED.test(rest)) add(line, 'error', 'a quotation mark without its partner');
     const pair = /^("[^"]*"|'[^']*'|[^\s#'"{[][^#]*?)\s*:(?:\s+(.*))?$/.exec(rest);
+    const scalar = pair ? pair[2] || '' : rest;
+    if (/^['"]/.test(scalar) && !QUOTED.test(scalar)) add(line, 'error', 'a quotation mark without its partner');
     if (!pair) {
       if (!item && KEYS.test(rest)) add(line, 'error', `a space is missing after ${rest.slice(0, rest.indexOf(':') + 1)}`);
       else if (!item && nest.levels.length <= 1 && !/^[{[\]}]/.test(rest)) add(line, 'error', 'neither "key: value" nor "- item"');
