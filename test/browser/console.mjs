@@ -186,6 +186,11 @@ async function creating(node) {
   check('create: a port that another VM has is named', /ledger has this port/.test(await page.textContent('.port-row')));
   await page.fill('#port-0-host', '18081');
   await page.fill('#f-env', 'GREETING=planted-secret-7f3a\n# none\nEMPTY=');
+  check('create: the app takes what is given', await page.inputValue('#f-allowed') === 'GREETING EMPTY');
+  await page.fill('#f-allowed', 'GREETING, EMPTY LATER');
+  await page.fill('#f-env', 'GREETING=planted-secret-7f3a');
+  await page.waitForTimeout(50);
+  check('create: names go with their variables, typed ones stay', await page.inputValue('#f-allowed') === 'GREETING LATER');
   await page.fill('#f-vcpu', '99');
   check('create: the node\u2019s limits hold', /at most 20 virtual CPUs/.test(await page.textContent('.form-main')));
   await page.fill('#f-vcpu', '2');
@@ -211,7 +216,7 @@ async function creating(node) {
   const [, sent] = node.state.messages.filter(([name]) => name === 'CreateVm').pop();
   check('create: the hash shown is of the bytes sent', shown.hash === sha256(sent.compose_file) && shown.app === shown.hash.slice(0, 40), shown.hash);
   const app = JSON.parse(sent.compose_file);
-  check('create: the manifest is what was typed', app.name === 'greeter' && app.docker_compose_file === YAML && app.allowed_envs.join() === 'GREETING,EMPTY' && app.kms_enabled === true);
+  check('create: the manifest is what was typed', app.name === 'greeter' && app.docker_compose_file === YAML && app.allowed_envs.join() === 'LATER,GREETING,EMPTY' && app.kms_enabled === true);
   check('create: the guest can read the environment', JSON.stringify(node.decrypt(sent.encrypted_env)) === JSON.stringify({ env: [{ key: 'GREETING', value: 'planted-secret-7f3a' }, { key: 'EMPTY', value: '' }] }));
   check('create: and nobody else sees it', !JSON.stringify(node.state.messages).includes('planted-secret') && !await page.evaluate(() => JSON.stringify({ ...sessionStorage, ...localStorage }).includes('planted-secret')));
   const asked = node.state.messages.filter(([name]) => name === 'GetAppEnvEncryptPubKey').pop();
@@ -270,6 +275,7 @@ async function changing(node) {
   delete node.state.refuse.StartVm;
   await page.getByRole('button', { name: 'Start' }).click();
   await page.getByRole('button', { name: 'Shut down' }).waitFor();
+  check('start: and the next thing can be asked', await page.getByRole('button', { name: 'Shut down' }).isEnabled());
   check('start: a refusal goes away once it works', await page.getByText('could not be started').count() === 0);
 
   await page.goto(`${node.url}#/images`);

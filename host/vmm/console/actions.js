@@ -64,8 +64,8 @@ async function call(vm, method, done) {
 
 // A click that cannot destroy anything; what goes wrong is shown on the page.
 export async function quick(vm, method, done) {
-  vm.busy = true;
-  delete state.failed;
+  state.busy.add(vm.id);
+  state.failed = null;
   changed();
   try {
     await call(vm, method, done);
@@ -73,7 +73,7 @@ export async function quick(vm, method, done) {
     state.failed = { id: vm.id, error, title: `${vm.name} could not be ${done.split(' ').pop()}` };
     say(error.message);
   }
-  vm.busy = false;
+  state.busy.delete(vm.id);
   changed();
 }
 

@@ -1,5 +1,5 @@
 // What a form holds until the VMM has taken it: never lost to an error, a reload or another view.
-import { check, change, fresh, goodName, takesAnonymousEnv } from './manifest.js';
+import { allowedNames, change, check, fresh, goodName, takesAnonymousEnv } from './manifest.js';
 import { read } from './env.js';
 import { state } from './state.js';
 
@@ -8,7 +8,7 @@ const drafts = new Map();
 
 const common = {
   ports: [], networks: [], kms_urls: '', gateway_urls: '', tee: 'hardware', user_config: '', env: '', sealed: null, sealedName: '',
-  view: 'guided', error: null, busy: false, tried: false, hash: null, serverHash: null, serverError: null,
+  view: 'guided', brought: [], names: null, error: null, busy: false, tried: false, hash: null, serverHash: null, serverError: null,
 };
 
 /// A draft for a new VM; what was typed before a reload is there again, except for the environment.
@@ -54,7 +54,7 @@ export function forget(draft) {
 /// Keeps a new VM's draft over a reload: everything but the environment, which is secret.
 export function keep(draft) {
   if (draft.vm) return;
-  const { env, sealed, sealedName, error, busy, tried, hash, serverHash, serverError, hashed, warned, insisted, ...rest } = draft;
+  const { env, sealed, sealedName, error, busy, tried, names, hash, serverHash, serverError, hashed, warned, insisted, ...rest } = draft;
   try {
     sessionStorage.setItem(STORE, JSON.stringify(rest));
   } catch { /* Full: the draft lives on in memory. */ }
@@ -155,10 +155,11 @@ export function follow(draft) {
   if (draft.view !== 'guided' || !checked.manifest) return;
   const fields = {};
   if (!draft.vm && checked.manifest.name !== draft.name.trim()) fields.name = draft.name.trim();
+  // Names that came with the environment go with it; what was there before, or typed, stays.
   const names = read(draft.env).entries.map((one) => one.key);
-  const allowed = Array.isArray(checked.manifest.allowed_envs) ? checked.manifest.allowed_envs : [];
-  if (!draft.vm && !same(names, allowed)) fields.allowed_envs = names;
-  const missing = names.filter((name) => !allowed.includes(name));
-  if (draft.vm && missing.length > 0) fields.allowed_envs = [...allowed, ...missing];
+  const allowed = allowedNames(checked.manifest);
+  const wanted = [...allowed.filter((name) => names.includes(name) || !draft.brought.includes(name)), ...names.filter((name) => !allowed.includes(name))];
+  draft.brought = [...draft.brought.filter((name) => names.includes(name)), ...names.filter((name) => !allowed.includes(name))];
+  if (!same(wanted, allowed)) fields.allowed_envs = wanted;
   if (Object.keys(fields).length > 0) draft.text = change(draft.text, fields);
 }

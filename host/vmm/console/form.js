@@ -1,6 +1,6 @@
 // The create and the upgrade form.
 import { h } from './dom.js';
-import { change, check, keepsLayout, keyProvider, localHash, providerFields, serverHash } from './manifest.js';
+import { allowedNames, change, check, keepsLayout, keyProvider, localHash, providerFields, serverHash } from './manifest.js';
 import { encrypt, hex, obstacle, read } from './env.js';
 import { creation, debatable, faults, follow, forget, forNew, forVm, keep, upgrade } from './draft.js';
 import { choice, gpus, input, lines, networks, ports, tick } from './fields.js';
@@ -107,7 +107,11 @@ async function sendUpgrade(draft, env) {
   const { message, words: what } = upgrade(draft);
   const resources = {};
   for (const name of ['vcpu', 'memory', 'disk_size', 'image']) if (draft[name] !== draft.was[name]) resources[name] = draft[name];
-  if (Object.keys(resources).length > 0) await vmm('ResizeVm', { id: draft.vm.id, ...resources });
+  if (Object.keys(resources).length > 0) {
+    await vmm('ResizeVm', { id: draft.vm.id, ...resources });
+    // Should the rest be refused, this part is done.
+    Object.assign(draft.was, resources);
+  }
   if (what.length > 0) await vmm('UpgradeApp', { ...message, encrypted_env: env });
   forget(draft);
   say(`${draft.name} is upgraded`);
@@ -184,8 +188,12 @@ function environment(draft, checked, errors, update) {
       : lines({
         id: 'f-env', label: 'Variables', rows: 5, value: draft.env, kind: 'code', placeholder: 'DATABASE_URL=postgres://…\n# one a line', wrong: errors.get('f-env'),
         note: [draft.vm ? 'Replaces all of it; empty keeps what is there. ' : '', 'Encrypted in this browser to the app\u2019s key before anything is sent.', missing.length > 0 && !draft.vm ? ` The compose file names ${missing.join(', ')}.` : ''].join(''),
-        change: (text) => { draft.env = text; update(); },
+        change: (text) => { draft.env = text; draft.names = null; update(); },
       }),
+    draft.view === 'guided' && checked.manifest && input({
+      id: 'f-allowed', label: 'Variables the app takes', value: draft.names ?? allowedNames(checked.manifest).join(' '), note: 'Measured: the guest drops every other. Follows the variables above.',
+      change: (value) => { draft.names = value; draft.text = change(draft.text, { allowed_envs: [...new Set(value.split(/[\s,]+/).filter(Boolean))] }); update(); },
+    }),
     h('details', { key: 'sealed' }, h('summary', {}, 'A file that is encrypted already'),
       h('div', { class: 'field' }, h('label', { class: 'label', for: 'f-sealed' }, 'Encrypted environment'), h('input', { id: 'f-sealed', type: 'file', on: { change: load } }),
         h('span', { class: 'note' }, draft.sealed ? `${draft.sealedName}: ${draft.sealed.length / 2} bytes, sent instead of the variables.` : 'Made by bylaw env encrypt, on a machine you trust. This page comes from the host: who does not trust the host encrypts elsewhere.'))),

@@ -2,7 +2,7 @@
 import { h } from './dom.js';
 import { condition } from './condition.js';
 import { changed, state } from './state.js';
-import { hash, many, memory, words } from './text.js';
+import { duration, hash, many, memory, words } from './text.js';
 
 const ONLY = [['', 'all'], ['good', 'running'], ['wait', 'changing'], ['bad', 'in trouble'], ['off', 'stopped']];
 
@@ -20,11 +20,12 @@ export function status(vm) {
 }
 
 function row(vm) {
-  const { tone, detail } = condition(vm);
+  const { tone, word, detail } = condition(vm);
+  const last = word === 'Booting' && vm.events?.length ? Math.max(...vm.events.map((event) => event.timestamp)) : 0;
   const made = vm.configuration;
   return h('li', { class: 'vm', key: vm.id },
     h('div', { class: 'who' }, h('a', { href: `#/vm/${vm.id}` }, words(vm.name, 80)), h('span', { class: 'quiet' }, made ? words(made.image, 60) : '')),
-    h('div', { class: 'how' }, status(vm), h('span', { class: `detail ${tone === 'bad' ? 'bad' : 'quiet'}` }, detail ? words(detail, 120) : vm.status === 'running' && vm.uptime !== 'never' ? `for ${vm.uptime}` : '')),
+    h('div', { class: 'how' }, status(vm), h('span', { class: `detail ${tone === 'bad' ? 'bad' : 'quiet'}` }, detail ? [words(detail, 120), last > 0 && h('span', { class: 'since' }, `, ${duration(Date.now() - last)}`)] : vm.status === 'running' && vm.uptime !== 'never' ? `for ${vm.uptime}` : '')),
     h('div', { class: 'what quiet' }, made ? `${made.vcpu} vCPU, ${memory(made.memory)}, ${made.disk_size} GB disk${made.gpus?.attach_mode === 'all' ? ', all GPUs' : made.gpus?.gpus?.length ? `, ${many(made.gpus.gpus.length, 'GPU')}` : ''}` : ''),
     h('div', { class: 'where' }, h('span', { class: 'quiet' }, 'app '), hash(vm.app_id, `app id of ${vm.name}`)));
 }

@@ -125,6 +125,8 @@ function pause(on) {
   changed();
 }
 
+const lookBack = () => { if (view.element.scrollHeight > view.element.clientHeight) pause(true); };
+
 function save() {
   const url = URL.createObjectURL(new Blob([`${view.lines.join('\n')}\n`], { type: 'text/plain' }));
   const link = document.createElement('a');
@@ -153,7 +155,12 @@ export function logs(vm) {
     h('pre', {
       class: 'log', tabindex: 0, role: 'log', 'aria-live': 'off', 'aria-label': `${view.channel} log of ${plain(vm.name, 60)}`, live: true,
       mount: (element) => { view.element = element; redraw(); },
-      on: { wheel: (event) => { if (event.deltaY < 0 && view.element.scrollHeight > view.element.clientHeight) pause(true); } },
+      // Whoever looks back wants it to hold still.
+      on: {
+        wheel: (event) => { if (event.deltaY < 0) lookBack(); },
+        touchmove: lookBack,
+        keydown: (event) => { if (['ArrowUp', 'PageUp', 'Home'].includes(event.key)) lookBack(); else if (event.key === 'End') pause(false); },
+      },
     }),
     view.lines.length === 0 && view.status !== 'lost' && h('p', { class: 'empty' }, view.status === 'connecting' ? '' : 'Nothing in this log yet. It fills once the VM starts.'));
 }

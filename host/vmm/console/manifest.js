@@ -74,6 +74,9 @@ export const providerFields = (manifest, provider) => ({
   ...(manifest.key_provider !== undefined || provider === 'tpm' ? { key_provider: provider } : {}),
 });
 
+/// Names of the variables that an app takes from outside.
+export const allowedNames = (manifest) => (Array.isArray(manifest.allowed_envs) ? manifest.allowed_envs.filter((name) => typeof name === 'string') : []);
+
 /// Whether the app opens an environment that this page can encrypt.
 export const takesAnonymousEnv = (manifest) => !manifest.encrypted_env || (manifest.encrypted_env.versions || []).includes(1);
 

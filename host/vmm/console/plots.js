@@ -75,11 +75,12 @@ function plot(key, label, points, share, said) {
       })));
 }
 
-/// The plots of a VM.
-export function plots(id) {
+/// The plots of a VM; while it boots, no answer is no news.
+export function plots(id, booting) {
   const now = Date.now();
   const points = (samples.get(id) || []).filter((one) => now - one.at < SPAN);
   const answer = answers.get(id);
+  if (points.length === 0 && booting) return h('p', { class: 'empty' }, 'Drawn once the guest has booted.');
   if (points.length === 0) {
     return h('p', { class: 'empty' }, answer?.error ? ['The guest does not answer: ', h('span', { class: 'said' }, answer.error)] : 'Waiting for the guest\u2019s first answer.');
   }

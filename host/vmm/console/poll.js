@@ -29,7 +29,7 @@ async function once(full) {
   if (brief && answer.vms.some((vm) => !before.get(vm.id)?.configuration)) answer = await vmm('Status', {});
   else if (!brief) whole = Date.now();
   announce(before, answer.vms);
-  state.vms = answer.vms.map((vm) => ({ ...vm, configuration: vm.configuration || before.get(vm.id)?.configuration || null, busy: before.get(vm.id)?.busy }));
+  state.vms = answer.vms.map((vm) => ({ ...vm, configuration: vm.configuration || before.get(vm.id)?.configuration || null }));
   state.portMapping = answer.port_mapping_enabled;
   if (!state.version) state.version = await vmm('Version');
   if (!state.meta) state.meta = await vmm('GetMeta');

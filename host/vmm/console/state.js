@@ -14,6 +14,9 @@ export const state = {
   answered: 0,
   signedOut: false,
   dialog: null,
+  // VMs of which something was just asked, by id.
+  busy: new Set(),
+  failed: null,
   keyword: '',
   only: '',
 };

@@ -16,9 +16,9 @@ const TABS = [['', 'Overview'], ['logs', 'Logs'], ['setup', 'Configuration']];
 function actions(vm) {
   const down = isDown(vm);
   const gone = vm.status === 'removing';
-  const button = (label, click, tone = 'plain', disabled = false, title = null) => h('button', { type: 'button', key: label, class: tone, disabled: disabled || gone || vm.busy, title, on: { click } }, label);
+  const button = (label, click, tone = 'plain', disabled = false, title = null) => h('button', { type: 'button', key: label, class: tone, disabled: disabled || gone || state.busy.has(vm.id), title, on: { click } }, label);
   return h('div', { class: 'buttons left', role: 'group', 'aria-label': `Actions on ${plain(vm.name, 60)}` },
-    down ? button(vm.busy ? 'Starting…' : 'Start', () => quick(vm, 'StartVm', `${vm.name} is started`), 'primary')
+    down ? button(state.busy.has(vm.id) ? 'Starting…' : 'Start', () => quick(vm, 'StartVm', `${vm.name} is started`), 'primary')
       : [button('Shut down', () => shutDown(vm), 'plain', vm.status === 'stopping'), button('Stop', () => stop(vm))],
     h('a', { class: 'button plain', key: 'upgrade', href: `#/vm/${vm.id}/upgrade` }, 'Upgrade'),
     button('Resize', () => resize(vm), 'plain', !down, down ? null : 'Shut it down first: resources change only while it is off'),
@@ -29,18 +29,22 @@ function actions(vm) {
 function ports(vm) {
   const mapped = vm.configuration?.ports || [];
   if (mapped.length === 0) return h('p', { class: 'empty' }, 'None. Add some under Upgrade to reach the app through this host.');
+  const loopback = (host) => host === 'localhost' || host === '::1' || host.startsWith('127.');
   return h('ul', { class: 'plain-list' }, mapped.map((port) => {
     const address = port.host_address || '127.0.0.1';
     const host = ['0.0.0.0', '::', ''].includes(address) ? window.location.hostname : address;
     const to = `${address}:${port.host_port}`;
+    // A loopback address of the host is another machine's for who looks from there.
+    const reachable = port.protocol === 'tcp' && vm.status === 'running' && (!loopback(host) || loopback(window.location.hostname));
     return h('li', { key: `${port.protocol} ${to}` },
-      port.protocol === 'tcp' && vm.status === 'running' ? h('a', { href: `http://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${port.host_port}/`, target: '_blank', rel: 'noopener noreferrer' }, to) : to,
+      reachable ? h('a', { href: `http://${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${port.host_port}/`, target: '_blank', rel: 'noopener noreferrer' }, to) : to,
       h('span', { class: 'quiet' }, ` → port ${port.vm_port} of the VM, ${plain(port.protocol, 8)}`));
   }));
 }
 
 function containers(vm) {
   if (vm.status !== 'running') return h('p', { class: 'empty' }, 'They run once the VM does.');
+  if (condition(vm).word === 'Booting') return h('p', { class: 'empty' }, 'They start once the guest has booted.');
   const answer = lastAnswer(vm.id);
   if (!answer || (!answer.containers && !answer.error)) return h('p', { class: 'quiet' }, 'Asking the guest.');
   const failed = answer.error || answer.containers?.error;
@@ -56,10 +60,11 @@ function containers(vm) {
 const part = (title, ...content) => h('section', { class: 'part', key: title }, h('h2', {}, title), h('div', { class: 'body' }, content));
 
 function overview(vm, now) {
+  const how = condition(vm);
   return h('div', { class: 'columns', key: 'overview' },
     h('div', { class: 'column' },
       part('Boot', timeline(vm, now)),
-      part('Resources', vm.status === 'running' ? plots(vm.id) : h('p', { class: 'empty' }, 'Drawn while the VM runs.')),
+      part('Resources', vm.status === 'running' ? plots(vm.id, how.word === 'Booting') : h('p', { class: 'empty' }, 'Drawn while the VM runs.')),
       part('Containers', containers(vm))),
     h('div', { class: 'column' },
       part('Governance', governed(vm, now)),
