@@ -8,7 +8,7 @@
 import { mkdirSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { POLICY, startNode } from './console-node.mjs';
-import { accessible, browser, check, failures, fits, keyboard, open, quiet, shot, SHOTS, tally } from './console-page.mjs';
+import { accessible, browser, check, ELSEWHERE, failures, fits, keyboard, open, quiet, shot, SHOTS, tally } from './console-page.mjs';
 import { real } from './console-real.mjs';
 
 const sha256 = (text) => createHash('sha256').update(text).digest('hex');
@@ -226,6 +226,48 @@ async function creating(node) {
   await page.context().close();
 }
 
+// Where browsers neither hash nor encrypt: what is left, and how it is said.
+async function plainHttp(node) {
+  const page = await open(`${node.url.replace('127.0.0.1', ELSEWHERE)}#/new`, { width: 1024 });
+  check('plain http: it is one', await page.evaluate(() => !window.isSecureContext));
+  await page.fill('#f-name', 'far');
+  await page.fill('#f-yaml', YAML);
+  await page.waitForSelector('text=By the VMM only');
+  const said = await page.textContent('.form-main');
+  check('plain http: says why nothing is encrypted here, and how to', /only on pages served by https/.test(said) && /ssh -L/.test(said) && /bylaw env encrypt/.test(said) && await page.locator('#f-env').count() === 0);
+  await page.locator('details', { has: page.locator('#f-sealed') }).evaluate((one) => { one.open = true; });
+  await page.setInputFiles('#f-sealed', { name: 'env.sealed', mimeType: 'application/octet-stream', buffer: Buffer.from([1, 2, 255]) });
+  await page.fill('#f-allowed', 'TOKEN');
+  await page.selectOption('#f-image', 'bylaw-0.6.0');
+  await page.waitForSelector('text=By the VMM only');
+  const shown = await page.getAttribute('#compose-hash button', 'title');
+  await page.getByRole('button', { name: 'Create and start' }).click();
+  await page.waitForURL(/#\/vm\//);
+  const [, sent] = node.state.messages.filter(([name]) => name === 'CreateVm').pop();
+  check('plain http: the VMM\u2019s hash is of the bytes sent', shown === sha256(sent.compose_file));
+  check('plain http: a file encrypted elsewhere is sent as it is', sent.encrypted_env === '0102ff' && JSON.parse(sent.compose_file).allowed_envs.join() === 'TOKEN');
+  await page.locator('button.hash').first().click();
+  await page.waitForFunction(() => /Cop|does not let/.test(document.querySelector('#live').textContent));
+  await quiet(page, 'plain http');
+  await page.context().close();
+}
+
+async function crowded(node) {
+  const [one] = node.state.vms;
+  node.state.vms.push(...Array.from({ length: 294 }, (_, i) => ({ ...one, id: `${String(i + 100).padStart(8, '0')}-4b1d-4c6e-9a53-1f0e6d2c7b8a`, name: `vm ${i}`, status: 'stopped' })));
+  const page = await open(node.url, { width: 1024 });
+  await page.waitForFunction(() => document.querySelectorAll('.vm').length === 300);
+  const took = await page.evaluate(async () => {
+    const { changed } = await import('/res/state.js');
+    const from = performance.now();
+    for (let i = 0; i < 5; i += 1) { changed(); await new Promise((done) => { setTimeout(done, 0); }); await new Promise((done) => { setTimeout(done, 0); }); }
+    return (performance.now() - from) / 5;
+  });
+  check('crowded: 300 VMs are drawn again within 250 ms', took < 250, `${took.toFixed(0)} ms`);
+  await quiet(page, 'crowded');
+  await page.context().close();
+}
+
 async function changing(node) {
   const vm = node.state.vms[4];
   const page = await open(`${node.url}#/vm/${vm.id}/upgrade`, { width: 1440 });
@@ -332,7 +374,7 @@ mkdirSync(SHOTS, { recursive: true });
 const only = process.argv[2] || '';
 const parts = {
   'views, light, wide': (node) => views(node, 1440, 'light', true), 'views, dark, narrow': (node) => views(node, 390, 'dark', true),
-  watching, unreachable, changing, creating, following,
+  watching, unreachable, changing, creating, following, 'plain http': plainHttp, crowded,
   'views, light, narrow': (node) => views(node, 390, 'light', false), 'views, dark, wide': (node) => views(node, 1440, 'dark', false), 'views, 320 px': (node) => views(node, 320, 'light', false),
 };
 
