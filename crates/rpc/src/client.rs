@@ -4,13 +4,14 @@
 //! [`Connection`]: the caller looks at the peer's certificates before the first
 //! byte of a request leaves, and several calls go over that one connection.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{Method, Request, StatusCode, Uri};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -78,6 +79,8 @@ pub struct Client {
     address: Address,
     path: String,
     tls: Option<Arc<ClientConfig>>,
+    // Marked as sensitive: `Debug` does not print it.
+    authorization: Option<HeaderValue>,
 }
 
 impl Client {
@@ -98,6 +101,7 @@ impl Client {
                 address,
                 path: String::new(),
                 tls: None,
+                authorization: None,
             });
         }
         let uri: Uri = url.parse().map_err(|_| bad("not a URL"))?;
@@ -122,6 +126,7 @@ impl Client {
             address,
             path: uri.path().trim_end_matches('/').to_owned(),
             tls: None,
+            authorization: None,
         })
     }
 
@@ -139,6 +144,22 @@ impl Client {
     pub fn with_tls(mut self, config: Arc<ClientConfig>) -> Self {
         self.tls = Some(config);
         self
+    }
+
+    /// Sends `Authorization: Bearer <token>` with every request.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] when the token holds what a header cannot.
+    pub fn with_bearer(mut self, token: &str) -> Result<Self, ClientError> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+            ClientError::Address {
+                url: self.url.clone(),
+                reason: "the token has characters that no header may have".to_owned(),
+            }
+        })?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
     }
 
     /// The address as it was given.
@@ -272,6 +293,12 @@ impl Connection {
             return serde_json::from_slice(body)
                 .map_err(|error| self.malformed(&error.to_string()));
         }
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(ClientError::Refused {
+                code: "unauthorized".to_owned(),
+                message: format!("{} wants a token that it knows", self.client.url),
+            });
+        }
         #[derive(serde::Deserialize)]
         struct Refusal {
             error: String,
@@ -299,19 +326,82 @@ impl Connection {
         String::from_utf8(body.to_vec()).map_err(|error| self.malformed(&error.to_string()))
     }
 
+    /// GETs a path outside the RPC mount piece by piece, as long as it takes; ends
+    /// with the answer, or when `each` breaks.
+    ///
+    /// # Errors
+    /// [`ClientError`]; any status but 200 is [`ClientError::Refused`] with the text
+    /// of the answer.
+    pub async fn stream(
+        &mut self,
+        path: &str,
+        mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let request = self.request(Method::GET, path, vec![])?;
+        let unreachable = |error: hyper::Error| self.client.unreachable(&error.to_string());
+        let answer = async {
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        };
+        let response = tokio::time::timeout(CALL_TIMEOUT, answer)
+            .await
+            .map_err(|_| {
+                let reason = format!("no answer within {CALL_TIMEOUT:?}");
+                self.client.unreachable(&reason)
+            })?
+            .map_err(unreachable)?;
+        let status = response.status();
+        let mut body = response.into_body();
+        if status != StatusCode::OK {
+            let text = Limited::new(body, MAX_BODY).collect().await;
+            let text = text.map(|body| body.to_bytes()).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text).trim().to_owned();
+            return Err(ClientError::Refused {
+                code: String::new(),
+                message: if text.is_empty() {
+                    format!("status {status}")
+                } else {
+                    text
+                },
+            });
+        }
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(unreachable)?;
+            if let Some(data) = frame.data_ref()
+                && each(data).is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.authority)
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(authorization) = &self.client.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.malformed(&error.to_string()))
+    }
+
     async fn send(
         &mut self,
         method: Method,
         path: &str,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), ClientError> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, &self.authority)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| self.malformed(&error.to_string()))?;
+        let request = self.request(method, path, body)?;
         let answer = async {
             self.sender
                 .ready()

@@ -8,6 +8,7 @@ use alloy::signers::local::PrivateKeySigner;
 use bylaw_chain::contracts::Owner;
 use bylaw_chain::{Doubt, Finality, RpcConfig, RpcPolicy};
 use bylaw_types::clock::Clock;
+use bylaw_types::compose::Governance;
 use bylaw_types::{ChainId, ContractAddress};
 use clap::Args;
 use zeroize::Zeroizing;
@@ -38,6 +39,28 @@ impl ChainArgs {
     pub(crate) fn kms_auth(&self) -> Result<ContractAddress, Failure> {
         self.kms_contract.ok_or_else(|| {
             Failure::Unusable("name KmsAuth with --kms-contract or KMS_CONTRACT_ADDR".to_owned())
+        })
+    }
+
+    /// Whether both the chain and `KmsAuth` are named.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.rpc_url.is_empty() && self.kms_contract.is_some()
+    }
+
+    /// Whether decisions are taken some blocks below the head, rather than when final.
+    pub(crate) fn decides_on_head(&self) -> bool {
+        self.confirmations.is_some()
+    }
+
+    pub(crate) fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+
+    /// What a manifest can insist on, where `KmsAuth` is named.
+    pub(crate) fn governance(&self) -> Option<Governance> {
+        self.kms_contract.map(|kms_auth| Governance {
+            chain_id: ChainId(self.chain_id),
+            kms_auth,
         })
     }
 
@@ -149,7 +172,7 @@ impl SignerArgs {
 }
 
 /// A file that only its owner may read.
-fn read_secret(option: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn read_secret(option: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
     use std::os::unix::fs::PermissionsExt;
     let unusable =
         |reason: String| Failure::Unusable(format!("{option} {}: {reason}", path.display()));

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use alloy::signers::SignerSync;
+use alloy::signers::local::PrivateKeySigner;
 use bylaw_chain::PolicySource;
 use bylaw_keys::{Environment, MAX_ENV_FILE, SealedEnv, encrypt_anonymous, verify_env_key};
 use bylaw_ratls::tls::{ServerTrust, client};
@@ -85,25 +86,8 @@ async fn encrypt(args: Encrypt, output: &Output) -> Result<(), Failure> {
         check_against(compose::read(file)?.manifest(), &environment, address)?;
     }
     let recipient = env_key(&args).await?;
-    let sealed = match (signer, args.revision) {
-        (Some(signer), Some(revision)) => {
-            let sealed = SealedEnv::seal(&environment, &recipient, args.app_id, revision)
-                .map_err(unusable)?;
-            let signature = signer
-                .sign_hash_sync(&sealed.digest().into())
-                .map_err(|error| Failure::Failed(error.into()))?;
-            sealed
-                .with_signature(&signature.as_bytes())
-                .map_err(unusable)?
-        }
-        _ => encrypt_anonymous(&recipient, &environment.to_plaintext()).map_err(unusable)?,
-    };
-    if sealed.len() > MAX_ENV_FILE {
-        return Err(Failure::Unusable(format!(
-            "the encrypted environment has {} bytes; a guest opens at most {MAX_ENV_FILE}",
-            sealed.len()
-        )));
-    }
+    let signed = signer.zip(args.revision);
+    let sealed = seal(&environment, &recipient, args.app_id, signed)?;
     bylaw_types::file::write_atomic(&args.output, &sealed)
         .map_err(|error| Failure::Unusable(format!("{}: {error}", args.output.display())))?;
     let names: Vec<&str> = environment.iter().map(|(name, _)| name).collect();
@@ -123,12 +107,41 @@ async fn encrypt(args: Encrypt, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The environment as a guest opens it: signed with a place in the order, or anonymous.
+pub(crate) fn seal(
+    environment: &Environment,
+    recipient: &[u8; 32],
+    app_id: AppId,
+    signed: Option<(PrivateKeySigner, u64)>,
+) -> Result<Vec<u8>, Failure> {
+    let sealed = match signed {
+        Some((signer, revision)) => {
+            let sealed =
+                SealedEnv::seal(environment, recipient, app_id, revision).map_err(unusable)?;
+            let signature = signer
+                .sign_hash_sync(&sealed.digest().into())
+                .map_err(|error| Failure::Failed(error.into()))?;
+            sealed
+                .with_signature(&signature.as_bytes())
+                .map_err(unusable)?
+        }
+        None => encrypt_anonymous(recipient, &environment.to_plaintext()).map_err(unusable)?,
+    };
+    if sealed.len() > MAX_ENV_FILE {
+        return Err(Failure::Unusable(format!(
+            "the encrypted environment has {} bytes; a guest opens at most {MAX_ENV_FILE}",
+            sealed.len()
+        )));
+    }
+    Ok(sealed)
+}
+
 fn unusable(error: bylaw_keys::EnvError) -> Failure {
     Failure::Unusable(error.to_string())
 }
 
 /// What the guest would refuse or drop is better known here.
-fn check_against(
+pub(crate) fn check_against(
     manifest: &Manifest,
     environment: &Environment,
     signer: Option<SignerAddress>,
@@ -176,13 +189,22 @@ async fn env_key(args: &Encrypt) -> Result<[u8; 32], Failure> {
         .call("GetAppEnvEncryptPubKey", &request)
         .await
         .map_err(unreachable)?;
-    let settings = args.chain.policy()?.kms_settings().await.map_err(doubt)?;
+    verified(&answer, &args.app_id, &args.chain).await
+}
+
+/// The key in this answer, if the root that `KmsAuth` names signed it just now.
+pub(crate) async fn verified(
+    answer: &PublicKeyResponse,
+    app_id: &AppId,
+    chain: &ChainArgs,
+) -> Result<[u8; 32], Failure> {
+    let settings = chain.policy()?.kms_settings().await.map_err(doubt)?;
     let public: [u8; 32] = answer.public_key.as_slice().try_into().map_err(|_| {
         Failure::Unverified("the KMS answers a key of another length than 32 bytes".to_owned())
     })?;
     verify_env_key(
         &settings.info.k256_public,
-        &args.app_id,
+        app_id,
         &public,
         answer.timestamp,
         &answer.signature_v1,
@@ -196,7 +218,7 @@ async fn env_key(args: &Encrypt) -> Result<[u8; 32], Failure> {
     Ok(public)
 }
 
-fn read_variables(file: &Path) -> Result<Environment, Failure> {
+pub(crate) fn read_variables(file: &Path) -> Result<Environment, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::Unusable(format!("{}: {error}", file.display()));
     let mut bytes = Zeroizing::new(Vec::new());

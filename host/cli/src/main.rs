@@ -7,6 +7,7 @@
 mod app;
 mod chain;
 mod compose;
+mod deploy;
 mod dev;
 mod env;
 mod evidence;
@@ -16,6 +17,7 @@ mod image;
 mod kms;
 mod output;
 mod verify;
+mod vmm;
 
 use std::process::ExitCode;
 
@@ -29,6 +31,9 @@ use output::{Failure, Output};
     version,
     after_help = "Examples:\n  \
         bylaw dev --detach && . .bylaw-dev/env\n  \
+        bylaw deploy docker-compose.yaml --create-app -p 8080:80\n  \
+        bylaw ps\n  \
+        bylaw logs -f web\n  \
         bylaw verify getquote.json\n  \
         bylaw explain getquote.json\n  \
         bylaw app allow 0x… --compose app-compose.json\n  \
@@ -46,6 +51,53 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Bring a docker-compose.yaml to life in a confidential VM.
+    #[command(after_help = "Examples:\n  \
+        bylaw deploy docker-compose.yaml --create-app -p 8080:80\n  \
+        bylaw deploy docker-compose.yaml --app 0x… --allow --env-file .env --sign-env key.hex\n  \
+        bylaw deploy app-compose.json --app 0x… --dry-run\n\n\
+        Run again after an interruption, it goes on where it was.")]
+    Deploy(Box<deploy::Deploy>),
+    /// Give a VM another manifest, environment, image or ports.
+    #[command(after_help = "Examples:\n  \
+        bylaw upgrade web docker-compose.yaml --allow\n  \
+        bylaw upgrade web --env-file .env\n  \
+        bylaw upgrade web -p 8080:80 -p 8090")]
+    Upgrade(Box<deploy::Upgrade>),
+    /// List VMs.
+    #[command(
+        visible_alias = "apps",
+        after_help = "Examples:\n  bylaw ps\n  bylaw ps --json"
+    )]
+    Ps(vmm::List),
+    /// Show everything about a VM.
+    #[command(after_help = "Examples:\n  bylaw inspect web\n  \
+        bylaw inspect web --app-compose > app-compose.json")]
+    Inspect(vmm::Inspect),
+    /// Print what a VM, or a container in it, prints.
+    #[command(
+        after_help = "Examples:\n  bylaw logs -f web\n  bylaw logs web -n 1000\n  \
+        bylaw logs web --container web-1 --since 10m"
+    )]
+    Logs(vmm::Logs),
+    /// Start a VM.
+    #[command(after_help = "Example:\n  bylaw start web")]
+    Start(vmm::Start),
+    /// Stop a VM: its guest shuts down.
+    #[command(after_help = "Examples:\n  bylaw stop web\n  bylaw stop -f web")]
+    Stop(vmm::Stop),
+    /// Remove a VM with its disk.
+    #[command(after_help = "Example:\n  bylaw rm web")]
+    Rm(vmm::Remove),
+    /// Give a stopped VM other resources.
+    #[command(after_help = "Example:\n  bylaw resize web --vcpu 4 --memory 8G --disk 100G")]
+    Resize(vmm::Resize),
+    /// List guest images of the node.
+    #[command(after_help = "Example:\n  bylaw lsimage")]
+    Lsimage(vmm::Images),
+    /// List GPUs of the node.
+    #[command(after_help = "Example:\n  bylaw lsgpu")]
+    Lsgpu(vmm::ListGpus),
     /// Verify evidence: a quote, an attestation, a GetQuote answer or a certificate.
     Verify(verify::Args),
     /// Show every rule that decides about evidence, passed or failed, and the fix.
@@ -96,6 +148,17 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command, output: &Output) -> Result<(), Failure> {
     match command {
+        Command::Deploy(args) => args.run(output).await,
+        Command::Upgrade(args) => args.run(output).await,
+        Command::Ps(args) => args.run(output).await,
+        Command::Inspect(args) => args.run(output).await,
+        Command::Logs(args) => args.run(output).await,
+        Command::Start(args) => args.run(output).await,
+        Command::Stop(args) => args.run(output).await,
+        Command::Rm(args) => args.run(output).await,
+        Command::Resize(args) => args.run(output).await,
+        Command::Lsimage(args) => args.run(output).await,
+        Command::Lsgpu(args) => args.run(output).await,
         Command::Verify(args) => verify::run(args, output).await,
         Command::Explain(args) => explain::run(args, output).await,
         Command::ComposeHash { file } => compose::run(&file, output),

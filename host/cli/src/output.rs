@@ -1,6 +1,6 @@
 //! What commands print, and how they fail.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use serde_json::{Value, json};
 
@@ -82,6 +82,23 @@ fn aligned(lines: &[(&str, String)]) -> String {
     text
 }
 
+fn columns(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let headers: Vec<String> = headers.iter().map(|&header| header.to_owned()).collect();
+    let all = || std::iter::once(&headers).chain(rows);
+    let width = |column: usize| {
+        let cells = all().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..headers.len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let padded = cells.map(|(cell, width)| format!("{cell:width$}"));
+        let padded: Vec<String> = padded.collect();
+        padded.join("  ").trim_end().to_owned() + "\n"
+    };
+    all().map(line).collect()
+}
+
 /// Text or JSON on standard output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -100,6 +117,27 @@ impl Output {
             return;
         }
         self.text(&aligned(lines));
+    }
+
+    /// Rows of a list: aligned under headers on a terminal, tab-separated and without
+    /// headers on a pipe, or the JSON value.
+    pub(crate) fn table(&self, headers: &[&str], rows: &[Vec<String>], value: &Value) {
+        if self.json {
+            self.text(&format!("{value:#}\n"));
+        } else if std::io::stdout().is_terminal() {
+            self.text(&columns(headers, rows));
+        } else {
+            let lines = rows.iter().map(|row| row.join("\t") + "\n");
+            self.text(&lines.collect::<String>());
+        }
+    }
+
+    /// The beginning of an id where a person reads it, all of it where a program does.
+    pub(crate) fn short(&self, id: &str) -> String {
+        if self.json || !std::io::stdout().is_terminal() {
+            return id.to_owned();
+        }
+        id.chars().take(8).collect()
     }
 
     /// The same lines for people only, on standard error.
@@ -130,5 +168,22 @@ impl Output {
         } else {
             eprintln!("error: {} [{}]", failure.sentence(), failure.name());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [
+            vec!["web".to_owned(), "running".to_owned()],
+            vec!["a longer name".to_owned(), String::new()],
+        ];
+        assert_eq!(
+            columns(&["NAME", "STATUS"], &rows),
+            "NAME           STATUS\nweb            running\na longer name\n"
+        );
     }
 }
