@@ -566,3 +566,63 @@ async fn the_client_says_whom_it_could_not_reach() {
     let https = Client::new("https://127.0.0.1:1").unwrap();
     assert!(https.connect().await.is_err());
 }
+
+/// A server that shows what it got, and refuses who has no token.
+async fn guarded() -> (SocketAddr, JoinHandle<()>) {
+    let check = |headers: axum::http::HeaderMap| async move {
+        match headers.get("authorization").map(|value| value.as_bytes()) {
+            Some(b"Bearer right") => (axum::http::StatusCode::OK, "one\ntwo\n"),
+            Some(_) => (axum::http::StatusCode::NOT_FOUND, "VM not found"),
+            None => (axum::http::StatusCode::UNAUTHORIZED, "who are you?"),
+        }
+    };
+    let router = axum::Router::new().fallback(check);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let running = tokio::spawn(serve::tcp(listener, router, std::future::pending()));
+    (address, running)
+}
+
+#[tokio::test]
+async fn a_bearer_token_goes_with_every_request_and_into_no_log() {
+    let (address, running) = guarded().await;
+    let client = Client::new(&format!("http://{address}")).unwrap();
+    let refused = client.call::<_, Empty>("X", &Empty {}).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Refused { code, .. } if code == "unauthorized"));
+    let known = client.clone().with_bearer("right").unwrap();
+    assert!(!format!("{known:?}").contains("right"));
+    let text = known.connect().await.unwrap().get("/page").await.unwrap();
+    assert_eq!(text, "one\ntwo\n");
+    assert!(client.with_bearer("two\nlines").is_err());
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_stream_comes_piece_by_piece_until_it_is_enough() {
+    use std::ops::ControlFlow;
+    let (address, running) = guarded().await;
+    let client = Client::new(&format!("http://{address}")).unwrap();
+    let known = client.clone().with_bearer("right").unwrap();
+    let mut seen = vec![];
+    let mut connection = known.connect().await.unwrap();
+    let streamed = connection.stream("/logs", |piece| {
+        seen.extend_from_slice(piece);
+        ControlFlow::Continue(())
+    });
+    streamed.await.unwrap();
+    assert_eq!(seen, b"one\ntwo\n");
+    let mut connection = known.connect().await.unwrap();
+    connection
+        .stream("/logs", |_| ControlFlow::Break(()))
+        .await
+        .unwrap();
+    let unknown = client.with_bearer("other").unwrap();
+    let mut connection = unknown.connect().await.unwrap();
+    let refused = connection
+        .stream("/logs", |_| ControlFlow::Continue(()))
+        .await;
+    assert!(
+        matches!(refused, Err(ClientError::Refused { message, .. }) if message == "VM not found")
+    );
+    running.abort();
+}

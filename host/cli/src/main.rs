@@ -9,6 +9,7 @@ mod chain;
 mod compose;
 mod deploy;
 mod dev;
+mod doctor;
 mod env;
 mod evidence;
 mod explain;
@@ -98,6 +99,12 @@ enum Command {
     /// List GPUs of the node.
     #[command(after_help = "Example:\n  bylaw lsgpu")]
     Lsgpu(vmm::ListGpus),
+    /// Say what this host lacks for confidential VMs, and how to get it.
+    #[command(
+        after_help = "Examples:\n  bylaw doctor\n  bylaw doctor --need kvm,qemu\n\n\
+        Nothing is changed and nothing tried out. Exit code 1 when something needed is missing."
+    )]
+    Doctor(doctor::Doctor),
     /// Verify evidence: a quote, an attestation, a GetQuote answer or a certificate.
     Verify(verify::Args),
     /// Show every rule that decides about evidence, passed or failed, and the fix.
@@ -159,6 +166,7 @@ async fn run(command: Command, output: &Output) -> Result<(), Failure> {
         Command::Resize(args) => args.run(output).await,
         Command::Lsimage(args) => args.run(output).await,
         Command::Lsgpu(args) => args.run(output).await,
+        Command::Doctor(args) => args.run(output).await,
         Command::Verify(args) => verify::run(args, output).await,
         Command::Explain(args) => explain::run(args, output).await,
         Command::ComposeHash { file } => compose::run(&file, output),

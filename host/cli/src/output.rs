@@ -42,7 +42,8 @@ impl Failure {
         }
     }
 
-    fn sentence(&self) -> String {
+    /// In words.
+    pub(crate) fn sentence(&self) -> String {
         match self {
             Self::Failed(error) => format!("{error:#}"),
             Self::Unusable(text)

@@ -442,7 +442,7 @@ fn every_command_shows_an_example() {
     };
     for name in [
         "deploy", "upgrade", "ps", "inspect", "logs", "start", "stop", "rm", "resize", "lsimage",
-        "lsgpu",
+        "lsgpu", "doctor",
     ] {
         let text = help(&[name]);
         assert!(
@@ -459,4 +459,35 @@ fn every_command_shows_an_example() {
             .unwrap()
             .contains("planted-secret")
     );
+}
+
+#[test]
+fn the_doctor_names_what_is_missing() {
+    let empty = tempfile::tempdir().unwrap();
+    let qemu = empty.path().join("qemu");
+    let line = [
+        "--json",
+        "doctor",
+        "--need",
+        "qemu",
+        "--qemu",
+        qemu.to_str().unwrap(),
+    ];
+    let output = bylaw(&line).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ready"], false);
+    assert_eq!(report["missing"], serde_json::json!(["qemu"]));
+    let checks = report["checks"].as_array().unwrap();
+    let fix = |name: &str| {
+        let check = checks.iter().find(|check| check["name"] == name).unwrap();
+        check["fix"].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(fix("qemu").contains("install"));
+    assert!(fix("vmm").contains("--vmm"));
+    bylaw(&["doctor", "--need", "typo"]).assert().code(2);
+
+    let vmm = Vmm::start();
+    let report = vmm.json(&["doctor", "--need", "vmm"]);
+    assert_eq!(report["ready"], true);
 }

@@ -127,7 +127,7 @@ pub(crate) async fn tail(vmm: &Vmm, id: &str, lines: u32) -> String {
         })
         .await;
     if let Err(error) = collected {
-        return format!("(no log: {error:?})");
+        return format!("(no log: {})", error.sentence());
     }
     String::from_utf8_lossy(&text).into_owned()
 }
