@@ -1,1 +1,3 @@
 //! Creates, starts and watches confidential VMs.
+
+pub mod registry;
