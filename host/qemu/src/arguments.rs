@@ -9,6 +9,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 
 use crate::machine::{Accel, DiskRole, Machine, SnpLaunch, TdxLaunch, Tee, Vfio};
 use crate::network::{Backend, Nic, UserNetwork};
@@ -330,15 +331,38 @@ fn user_backend(index: usize, network: &UserNetwork) -> String {
 
 /// JSON, as the socket's address is an object within the object.
 fn tdx_object(launch: &TdxLaunch) -> String {
-    let mut object = serde_json::json!({ "qom-type": "tdx-guest", "id": "tdx" });
-    if let Some(id) = &launch.mr_config_id {
-        object["mrconfigid"] = STANDARD.encode(id).into();
-    }
-    if let Some(port) = launch.qgs_port {
-        object["quote-generation-socket"] =
-            serde_json::json!({ "type": "vsock", "cid": "2", "port": port.to_string() });
-    }
-    object.to_string()
+    let object = TdxGuest {
+        qom_type: "tdx-guest",
+        id: "tdx",
+        mrconfigid: launch.mr_config_id.map(|id| STANDARD.encode(id)),
+        quote_generation_socket: launch.qgs_port.map(|port| VsockAddress {
+            kind: "vsock",
+            cid: "2",
+            port: port.to_string(),
+        }),
+    };
+    // Text and nothing else always has a JSON form.
+    serde_json::to_string(&object).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct TdxGuest {
+    qom_type: &'static str,
+    id: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mrconfigid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quote_generation_socket: Option<VsockAddress>,
+}
+
+/// QEMU wants numbers as text here.
+#[derive(Serialize)]
+struct VsockAddress {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    cid: &'static str,
+    port: String,
 }
 
 fn snp_object(launch: &SnpLaunch) -> String {

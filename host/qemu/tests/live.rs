@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use bylaw_qemu::network::{Backend, Mac, UserNetwork};
 use bylaw_qemu::{
-    Accel, Disk, DiskRole, Forward, Machine, Nic, Passthrough, Product, Protocol, Qemu, Tee,
+    Accel, Disk, DiskRole, Forward, Hugepages, Machine, Nic, Passthrough, Product, Protocol, Qemu,
+    Tee,
 };
 use serde_json::{Value, json};
 
@@ -237,6 +238,38 @@ fn qemu_makes_the_machine_described() {
         panic!("first NIC is a user network");
     };
     std::net::TcpStream::connect(("127.0.0.1", network.forwards[0].host_port)).unwrap();
+}
+
+#[test]
+fn each_node_gives_its_share_of_memory_and_cpus() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut described = machine(folder.path());
+    described.memory_mib = 257;
+    // Any folder will do where there are no huge pages; one node of the host serves twice.
+    described.hugepages = Some(Hugepages {
+        path: folder.path().to_owned(),
+        host_nodes: vec![0, 0],
+    });
+    let (_qemu, mut monitor) = start(&described);
+    let mut memory: Vec<(String, u64)> = Vec::new();
+    for one in monitor.ask("query-memdev", json!({})).as_array().unwrap() {
+        assert_eq!(
+            (&one["policy"], &one["host-nodes"]),
+            (&json!("bind"), &json!([0]))
+        );
+        let id = one["id"].as_str().unwrap().to_owned();
+        memory.push((id, one["size"].as_u64().unwrap() >> 20));
+    }
+    memory.sort();
+    assert_eq!(memory, [("mem0".to_owned(), 129), ("mem1".to_owned(), 128)]);
+    let cpus = monitor.ask("query-cpus-fast", json!({}));
+    let nodes: Vec<i64> = cpus
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cpu| cpu["props"]["node-id"].as_i64().unwrap())
+        .collect();
+    assert_eq!(nodes, [0, 1]);
 }
 
 #[test]
