@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Longest key an enclave seals with, in bytes; SGX's has 16.
+/// Bytes of the key that SGX derives for an enclave.
 const SEALING_KEY_LEN: usize = 16;
 
 /// The enclave's own key: no other enclave and no other machine has it.

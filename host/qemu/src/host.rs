@@ -74,21 +74,16 @@ impl Report {
     }
 }
 
-/// Where encryption sits in a page table entry and what it costs in address bits, on this
-/// processor: what [`SnpLaunch`] wants to know.
+/// The bit of a page table entry that marks encrypted memory, on this processor: what
+/// [`SnpLaunch`] wants to know.
 ///
 /// # Errors
-/// [`QemuError::Description`] on a processor without memory encryption.
-pub fn memory_encryption() -> Result<(u32, u32), QemuError> {
+/// [`QemuError::Description`] on a processor without SEV-SNP.
+pub fn c_bit_position() -> Result<u32, QemuError> {
     raw_cpuid::CpuId::new()
         .get_memory_encryption_info()
         .filter(raw_cpuid::MemoryEncryptionInfo::has_sev_snp)
-        .map(|info| {
-            (
-                u32::from(info.c_bit_position()),
-                u32::from(info.physical_address_reduction()),
-            )
-        })
+        .map(|info| u32::from(info.c_bit_position()))
         .ok_or_else(|| {
             QemuError::description("tee", "this processor has no SEV-SNP, so no SEV-SNP guest")
         })

@@ -97,9 +97,11 @@ pub struct SnpLaunch {
     pub host_data: [u8; 32],
     /// Guest policy.
     pub policy: u64,
-    /// Bit of a guest page table entry that marks encrypted memory, of this processor.
+    /// Bit of a guest page table entry that marks encrypted memory
+    /// ([`host::c_bit_position`](crate::host::c_bit_position)); 51 from Milan to Turin.
     pub c_bit_position: u32,
-    /// By how many bits encryption narrows physical addresses, on this processor.
+    /// By how many bits encryption narrows the guest's physical addresses: 1, whatever it
+    /// costs the host.
     pub reduced_phys_bits: u32,
     /// CPU model; its signature is measured, so it is fixed and not the host's.
     pub cpu_model: String,

@@ -143,7 +143,7 @@ impl Device {
 pub struct Listing {
     /// Product ids, `10de:2335`.
     pub products: Vec<String>,
-    /// Addresses that are offered whatever the product.
+    /// Addresses that are offered; empty is any.
     pub include: Vec<PciAddress>,
     /// Addresses that are never offered.
     pub exclude: Vec<PciAddress>,
@@ -154,8 +154,9 @@ impl Listing {
     pub fn offers(&self, device: &Device) -> bool {
         let product = |id: &String| id.eq_ignore_ascii_case(&device.product_id);
         device.kind == Kind::Gpu
+            && self.products.iter().any(product)
             && !self.exclude.contains(&device.address)
-            && (self.include.contains(&device.address) || self.products.iter().any(product))
+            && (self.include.is_empty() || self.include.contains(&device.address))
     }
 }
 

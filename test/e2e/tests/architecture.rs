@@ -53,7 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "bylaw-cli",
         &[
-            "types", "attest", "chain", "gov", "image", "keys", "measure", "ratls", "rpc",
+            "types", "attest", "chain", "gov", "image", "keys", "measure", "qemu", "ratls", "rpc",
         ],
     ),
 ];
