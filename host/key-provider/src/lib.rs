@@ -9,8 +9,8 @@
 //!
 //! * [`enclave`] is where the sealing key and quotes come from: SGX by Gramine, or the
 //!   software TEE.
-//! * [`derive`] holds the formulas.
-//! * [`protocol`] and [`serve`] put it on the wire; [`ask`] is the client for a VMM.
+//! * [`mod@derive`] holds the formulas.
+//! * [`protocol`] and [`serve()`] put it on the wire; [`ask`] is the client for a VMM.
 
 pub mod config;
 pub mod derive;
