@@ -46,6 +46,8 @@ max_allocable_vcpu = 8
 [cvm.port_mapping]
 enabled = true
 range = [{ protocol = "tcp", from = 20000, to = 30000 }]
+[cvm.auto_restart]
+enabled = false
 [host_api]
 address = "127.0.0.1"
 port = ${hostApi}
@@ -120,6 +122,8 @@ async function clicks(url, folder) {
   await page.getByRole('button', { name: 'Map 80/tcp' }).click();
   await page.fill('#port-0-host', '19999');
   await page.check('#f-stopped');
+  await page.getByText('More', { exact: true }).click();
+  await page.selectOption('#f-tee', 'none');
   await page.waitForSelector('text=agreed');
   const shown = await page.getAttribute('#compose-hash button', 'title');
   await page.getByRole('button', { name: 'Create', exact: true }).click();
@@ -171,6 +175,15 @@ async function clicks(url, folder) {
   check('real: the log follows', true);
   await shot(page, 'real-logs');
 
+  // There is no kernel in the image: QEMU says so and ends.
+  await page.getByRole('button', { name: 'Start' }).click();
+  await page.getByText('QEMU does not start').waitFor();
+  await page.waitForTimeout(100);
+  const said = await page.locator('.trouble').allInnerTexts();
+  check('real: a start that fails is said once, with QEMU\u2019s own words and what to do', said.length === 1 && /kernel/.test(said[0]) && /bylaw image verify/.test(said[0]), said.join(' | '));
+  check('real: and the VM is off', await page.locator('.title-row .status').textContent() === 'Stopped');
+  await shot(page, 'real-exited');
+
   await page.getByRole('link', { name: 'Images' }).click();
   await page.getByRole('button', { name: 'Delete bylaw-0.7.0' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Delete bylaw-0.7.0' }).click();
@@ -178,7 +191,9 @@ async function clicks(url, folder) {
   check('real: an image that is used stays', existsSync(join(folder, 'image/bylaw-0.7.0/metadata.json')));
   await page.keyboard.press('Escape');
   await page.getByRole('link', { name: 'Node' }).click();
-  await page.getByText('No QEMU runs').waitFor();
+  const processes = page.locator('.part', { has: page.getByRole('heading', { name: 'Processes' }) });
+  await processes.locator('.plain-list, .empty').waitFor();
+  check('real: no process is said to run', !/running/.test(await processes.innerText()), await processes.innerText());
   await fits(page, 'real, node');
 
   await page.goto(`${url}#/vm/${id}`);

@@ -26,13 +26,15 @@ export const isDown = (vm) => vm.status === 'stopped' || vm.status === 'exited';
 
 // What the guest says, by what it is about. The first that fits is shown.
 const CAUSES = [
+  [/\bqemu\b/i, 'QEMU does not start',
+    'This is on the host\u2019s side: check the image (bylaw image verify), free memory, ports and devices (bylaw doctor). The stderr log holds what QEMU said.'],
   [/not allow|denied|compose_not_allowed|retired|paused|not registered/i, 'The contract refuses this app',
     'See Governance on this page for the rule. Whoever governs the app proposes the compose hash (bylaw gov), or upgrade back to an allowed compose file.'],
   [/os.?image|image hash|mrtd|rtmr|measurement/i, 'The measurements are not allowed',
     'Check that the image of this VM is the one the contract lists; compare with bylaw image measure.'],
   [/kms|key provider|get.?app.?key|no keys/i, 'The guest gets no keys',
     'Check that a KMS URL under Configuration answers from the guest\u2019s network, and that its certificate is valid.'],
-  [/luks|cryptsetup|disk|mount|storage|no space/i, 'The disk cannot be used',
+  [/luks|cryptsetup|data disk|mount|storage|no space/i, 'The disk cannot be used',
     'A disk opens only for the app and instance that made it. See the serial log; growing a full disk needs a stop and a resize.'],
   [/encrypted.?env|environment|decrypt/i, 'The environment cannot be opened',
     'It was encrypted for another app or with another key: enter it again under Upgrade.'],

@@ -113,12 +113,13 @@ export function vmPage(vm, tab) {
   const now = Date.now();
   const wrong = trouble(vm);
   const how = condition(vm);
-  const failed = state.failed?.id === vm.id ? state.failed : null;
+  // What a start was refused for and what the VM keeps saying are often the same: once is enough.
+  const failed = state.failed?.id === vm.id && state.failed.error.message !== wrong?.said ? state.failed : null;
   return [
     h('div', { class: 'crumb', key: 'crumb' }, h('a', { href: '#/' }, 'Virtual machines')),
     h('div', { class: 'title-row', key: 'title' },
       h('div', {}, h('h1', { tabindex: -1 }, words(vm.name, 80)),
-        h('p', { class: 'line-up' }, status(vm), h('span', { class: 'quiet' }, how.tone === 'bad' ? '' : how.detail ? words(how.detail, 160) : vm.status === 'running' && vm.uptime !== 'never' ? `for ${vm.uptime}` : vm.exited_at && vm.exited_at !== 'never' ? `for ${vm.exited_at}` : ''),
+        h('p', { class: 'line-up' }, status(vm), h('span', { class: 'quiet' }, wrong ? '' : how.detail ? words(how.detail, 160) : vm.status === 'running' && vm.uptime !== 'never' ? `for ${vm.uptime}` : vm.exited_at && vm.exited_at !== 'never' ? `for ${vm.exited_at}` : ''),
           vm.app_url && h('a', { href: /^https?:\/\//.test(vm.app_url) ? vm.app_url : null, target: '_blank', rel: 'noopener noreferrer' }, words(vm.app_url, 120)))),
       actions(vm)),
     (vm.configuration?.no_tee || vm.configuration?.simulated_tee) && h('p', { class: 'banner wait', key: 'plain' }, h('strong', {}, vm.configuration.simulated_tee ? 'Simulated.' : 'No TEE.'), ' Nothing in this VM is confidential: this host can read all of it.'),
