@@ -14,7 +14,7 @@ pub use stop::{Stop, stop_signal};
 #[derive(Debug, clap::Args)]
 pub struct ServiceArgs {
     /// TOML file; what it leaves out has a default.
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     config: Option<PathBuf>,
     /// Print every setting with its default, and exit.
     #[arg(long)]
@@ -22,6 +22,9 @@ pub struct ServiceArgs {
     /// Say whether the configuration is usable, and exit.
     #[arg(long)]
     check_config: bool,
+    /// Files read before `config`, where they exist.
+    #[arg(skip)]
+    earlier: Vec<PathBuf>,
 }
 
 /// Names of a service's settings.
@@ -35,6 +38,32 @@ pub struct Names {
 }
 
 impl ServiceArgs {
+    /// As if `--check-config` was given.
+    #[must_use]
+    pub fn checking(mut self) -> Self {
+        self.check_config = true;
+        self
+    }
+
+    /// Reads these files before the one of `--config`, in this order, where they exist.
+    #[must_use]
+    pub fn after(mut self, files: &[&str]) -> Self {
+        self.earlier = files.iter().map(PathBuf::from).collect();
+        self
+    }
+
+    /// The file whose settings win over other files'; none when there is no file at all.
+    pub fn config_file(&self) -> Option<PathBuf> {
+        self.config
+            .clone()
+            .or_else(|| self.existing().last().cloned())
+    }
+
+    fn existing(&self) -> Vec<PathBuf> {
+        let exists = |file: &&PathBuf| file.exists();
+        self.earlier.iter().filter(exists).cloned().collect()
+    }
+
     /// Reads the configuration, and starts the log; `None` when the command line asked
     /// for nothing more than a look at the configuration.
     ///
@@ -52,7 +81,9 @@ impl ServiceArgs {
         }
         let log = format!("{}LOG", names.prefix);
         let environment = std::env::vars().filter(|(name, _)| *name != log);
-        let raw: Raw = load(names, self.config.as_deref(), environment)?;
+        let mut files = self.existing();
+        files.extend(self.config);
+        let raw: Raw = load(names, files, environment)?;
         let config = Config::try_from(raw)?;
         if self.check_config {
             println!("configuration is usable");

@@ -27,7 +27,7 @@ pub enum SettingsError {
     },
 }
 
-/// Reads the layers into `Raw`, which should refuse unknown fields; the later layer wins.
+/// Reads the layers (defaults, files in this order, environment) into `Raw`, which should refuse unknown fields; the later layer wins.
 ///
 /// `BYLAW_KMS_CHAIN_RPC_URLS=a,b` sets `chain.rpc_urls` under the prefix `BYLAW_KMS_`;
 /// the type follows the default's.
@@ -36,12 +36,13 @@ pub enum SettingsError {
 /// [`SettingsError`] names the layer and what is wrong there.
 pub fn load<Raw: DeserializeOwned>(
     names: Names,
-    file: Option<&Path>,
+    files: impl IntoIterator<Item: AsRef<Path>>,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Raw, SettingsError> {
     let mut table = parse("built-in defaults", names.defaults)?;
     let mut origin = "configuration".to_owned();
-    if let Some(path) = file {
+    for path in files {
+        let path = path.as_ref();
         origin = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
             path: path.to_owned(),
