@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bylaw_chain::{BadChainSetting, ChainSettings, RpcConfig};
+use bylaw_measure::store::{HASH_PLACEHOLDER, StoreSettings};
 use bylaw_service::Names;
 use serde::Deserialize;
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub collateral: String,
     /// The chain and the contract.
     pub chain: RpcConfig,
+    /// Where images that carry no measurements come from; `None` proves none of them.
+    pub images: Option<StoreSettings>,
 }
 
 /// The phase before keys exist.
@@ -91,6 +94,21 @@ pub struct Raw {
     trust: RawTrust,
     collateral: RawCollateral,
     chain: ChainSettings,
+    images: Option<RawImages>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawImages {
+    cache_dir: PathBuf,
+    #[serde(default)]
+    download_url: String,
+    #[serde(default = "default_qemu")]
+    qemu: PathBuf,
+}
+
+fn default_qemu() -> PathBuf {
+    PathBuf::from("qemu-system-x86_64")
 }
 
 #[derive(Debug, Deserialize)]
@@ -181,8 +199,32 @@ impl TryFrom<Raw> for Config {
                 .then_some(raw.trust.tdx_root_ca),
             collateral: raw.collateral.source,
             chain,
+            images: raw.images.map(image_store).transpose()?,
         })
     }
+}
+
+fn image_store(raw: RawImages) -> Result<StoreSettings, ConfigError> {
+    if raw.cache_dir.as_os_str().is_empty() {
+        return Err(value(
+            "images.cache_dir",
+            "",
+            "must be a directory; without [images] only images that carry measurements are proven",
+        ));
+    }
+    let url = raw.download_url;
+    if !url.is_empty() && !url.contains(HASH_PLACEHOLDER) {
+        return Err(value(
+            "images.download_url",
+            &url,
+            format!("must contain {HASH_PLACEHOLDER}"),
+        ));
+    }
+    Ok(StoreSettings {
+        cache_dir: raw.cache_dir,
+        download_url: (!url.is_empty()).then_some(url),
+        qemu: raw.qemu,
+    })
 }
 
 fn value(key: &'static str, value: &str, reason: impl fmt::Display) -> ConfigError {
@@ -298,6 +340,29 @@ mod tests {
         ] {
             let error = load(&CHAIN.replace(from, to)).unwrap_err();
             assert!(error.contains(key), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn images_are_measured_from_files_only_when_asked_for() {
+        assert!(load(CHAIN).unwrap().images.is_none());
+        let images = |text: &str| load(&format!("[images]\n{text}\n{CHAIN}"));
+        let url = "download_url = \"https://x/{OS_IMAGE_HASH}\"";
+        let given = images(&format!("cache_dir = \"/c\"\n{url}")).unwrap();
+        let given = given.images.unwrap();
+        assert_eq!(given.qemu, PathBuf::from("qemu-system-x86_64"));
+        assert!(given.download_url.is_some());
+        for (text, reason) in [
+            (url, "cache_dir"),
+            ("cache_dir = \"\"", "images.cache_dir"),
+            (
+                "cache_dir = \"/c\"\ndownload_url = \"https://x/\"",
+                "images.download_url",
+            ),
+            ("cache_dir = \"/c\"\nmore = 1", "unknown field"),
+        ] {
+            let error = images(text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
         }
     }
 

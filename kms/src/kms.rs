@@ -62,7 +62,7 @@ impl Kms {
     /// # Errors
     /// [`Refusal`] with the contract's reason.
     pub async fn check_self(&self) -> Result<(), Refusal> {
-        let identified = identify_as(&self.own, OWN_MODE, None)?;
+        let identified = identify_as(&self.verifier, &self.own, OWN_MODE, None).await?;
         self.decide(identified, Subject::Kms).await.map(|_| ())
     }
 

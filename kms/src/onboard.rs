@@ -164,7 +164,12 @@ impl Onboarding {
             .attest(&ReportData::new([0; 64]))
             .await
             .map_err(failed)?;
-        let boot_info = appraisal.identify(OWN_MODE, None).map_err(Refusal::from)?;
+        let boot_info = self
+            .own
+            .verifier()
+            .identify(&appraisal, OWN_MODE, None)
+            .await
+            .map_err(Refusal::from)?;
         match self
             .policy
             .decide_kms(boot_info)
@@ -193,7 +198,12 @@ impl Onboarding {
             .attest(&ReportData::new([0; 64]))
             .await
             .map_err(failed)?;
-        let info = appraisal.identify(OWN_MODE, None).map_err(failed)?;
+        let info = self
+            .own
+            .verifier()
+            .identify(&appraisal, OWN_MODE, None)
+            .await
+            .map_err(failed)?;
         Ok(AttestationInfoResponse {
             device_id: info.device_id.as_bytes().to_vec(),
             mr_aggregated: info.mr_aggregated.as_bytes().to_vec(),

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use bylaw_attest::{Appraisal, AppraisalError, Attestation, Expect, IdentifyError, Mode};
+use bylaw_attest::{Appraisal, AppraisalError, Attestation, Expect, IdentifyError, Mode, Verifier};
 use bylaw_chain::{Allowance, Decision, Denial, Doubt};
 use bylaw_types::{BootInfo, PlatformFacts};
 
@@ -84,7 +84,7 @@ impl Kms {
         derive: impl FnOnce(&Kms, &Grant) -> Result<T, String> + Send + 'static,
     ) -> Result<T, Refusal> {
         let appraisal = self.appraise(&request).await?;
-        let identified = identify(&appraisal, &request)?;
+        let identified = self.identify(&appraisal, &request).await?;
         let grant = self.decide(identified, request.subject).await?;
 
         // The server drops this future when the client hangs up; the task goes on, so a
@@ -101,6 +101,20 @@ impl Kms {
     async fn appraise(&self, request: &Request) -> Result<Appraisal, Refusal> {
         let expected = Expect::RaTlsKey(&request.bound_to);
         Ok(self.verifier.appraise(&request.evidence, expected).await?)
+    }
+
+    async fn identify(
+        &self,
+        appraisal: &Appraisal,
+        request: &Request,
+    ) -> Result<Identified, Refusal> {
+        identify_as(
+            &self.verifier,
+            appraisal,
+            request.mode,
+            request.vm_config.as_deref(),
+        )
+        .await
     }
 
     /// Asks the contract about exactly this identity, at one block.
@@ -148,19 +162,16 @@ pub(crate) struct Identified {
     facts: PlatformFacts,
 }
 
-pub(crate) fn identify_as(
+pub(crate) async fn identify_as(
+    verifier: &Verifier,
     appraisal: &Appraisal,
     mode: Mode,
     vm_config: Option<&str>,
 ) -> Result<Identified, Refusal> {
     Ok(Identified {
-        boot_info: appraisal.identify(mode, vm_config)?,
+        boot_info: verifier.identify(appraisal, mode, vm_config).await?,
         facts: appraisal.facts(),
     })
-}
-
-fn identify(appraisal: &Appraisal, request: &Request) -> Result<Identified, Refusal> {
-    identify_as(appraisal, request.mode, request.vm_config.as_deref())
 }
 
 /// The contract's permission for one identity at one block. Spent by deriving.

@@ -127,7 +127,10 @@ async fn check_source(
         .first()
         .ok_or_else(|| CertError::Malformed("no certificate".to_owned()))?;
     let attested = verify_attested(RaTlsCert::parse(der)?, own.verifier()).await?;
-    let boot_info = attested.appraisal().identify(Mode::Full, None)?;
+    let boot_info = own
+        .verifier()
+        .identify(attested.appraisal(), Mode::Full, None)
+        .await?;
     match policy.decide_kms(boot_info).await? {
         Decision::Allow(_) => Ok(attested),
         Decision::Deny(denial) => Err(ReplicateError::Denied(Box::new(denial))),

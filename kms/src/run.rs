@@ -7,6 +7,7 @@ use bylaw_attest::collateral::{Cached, Directory, Pccs};
 use bylaw_attest::{CollateralSource, TrustAnchors, Verifier};
 use bylaw_attester::attester_from;
 use bylaw_chain::{PolicySource, RpcPolicy};
+use bylaw_measure::store::ImageStore;
 use bylaw_ratls::tls::{Identity, server};
 use bylaw_rpc::serve;
 use bylaw_service::{Stop, stop_signal};
@@ -33,7 +34,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tracing::warn!(anchors = %anchors.set(), "trust anchors are not the vendors': \
             keys of this KMS are not production keys");
     }
-    let verifier = Verifier::new(anchors, collateral_source(&config, &store)?, clock.clone());
+    let mut verifier = Verifier::new(anchors, collateral_source(&config, &store)?, clock.clone());
+    if let Some(images) = &config.images {
+        verifier = verifier.with_images(Arc::new(ImageStore::new(images.clone())?));
+    }
     let own = Own::new(attester_from(&config.attester, None)?, verifier);
     let policy: Arc<dyn PolicySource> =
         Arc::new(RpcPolicy::new(config.chain.clone(), clock.clone())?);

@@ -1,14 +1,14 @@
 //! What a verifier established, and the identity it amounts to.
 
 use bylaw_types::{
-    AppId, BootInfo, ComposeHash, DeviceId, InstanceId, MrAggregated, MrSystem, ParseIdError,
-    PlatformFacts, ReportData, Sha256Digest, TcbStatus, TeeVariant, TrustAnchorSet,
+    AppId, BootInfo, ComposeHash, DeviceId, InstanceId, MrAggregated, MrSystem, OsImageHash,
+    ParseIdError, PlatformFacts, ReportData, Sha256Digest, TcbStatus, TeeVariant, TrustAnchorSet,
 };
 use serde::Deserialize;
 
 use crate::AppInfo;
 use crate::event_log::{self, RuntimeEvent, TdxEvent};
-use crate::image::{self, BootRegisters, ImageError};
+use crate::image::{self, BootRegisters, ImageError, ImageSource};
 use crate::mr_config::{self, MrConfigMismatch};
 use crate::tdx::TdReport;
 
@@ -120,7 +120,32 @@ impl Appraisal {
     /// [`IdentifyError`] names what is missing or does not match.
     pub fn identify(&self, mode: Mode, vm_config: Option<&str>) -> Result<BootInfo, IdentifyError> {
         let info = self.app_info(mode, vm_config)?;
-        Ok(BootInfo {
+        Ok(self.boot_info(info))
+    }
+
+    /// The same, where images that carry no measurements are measured from their files.
+    ///
+    /// # Errors
+    /// As [`Appraisal::identify`].
+    pub async fn identify_with(
+        &self,
+        mode: Mode,
+        vm_config: Option<&str>,
+        images: &dyn ImageSource,
+    ) -> Result<BootInfo, IdentifyError> {
+        let os_image_hash = image::prove_with(
+            vm_config.unwrap_or(&self.vm_config),
+            &self.boot_registers(),
+            &self.event_log,
+            images,
+        )
+        .await?;
+        let info = self.app_info_of(mode, os_image_hash)?;
+        Ok(self.boot_info(info))
+    }
+
+    fn boot_info(&self, info: AppInfo) -> BootInfo {
+        BootInfo {
             tee_variant: self.tee_variant,
             mr_aggregated: info.mr_aggregated,
             os_image_hash: info.os_image_hash,
@@ -132,7 +157,7 @@ impl Appraisal {
             key_provider_info: info.key_provider_info,
             tcb_status: self.tcb_status,
             advisory_ids: self.advisory_ids.clone(),
-        })
+        }
     }
 
     /// The identity in the form certificates repeat.
@@ -140,18 +165,29 @@ impl Appraisal {
     /// # Errors
     /// As [`Appraisal::identify`].
     pub fn app_info(&self, mode: Mode, vm_config: Option<&str>) -> Result<AppInfo, IdentifyError> {
+        let os_image_hash = image::prove(
+            vm_config.unwrap_or(&self.vm_config),
+            &self.boot_registers(),
+            &self.event_log,
+        )?;
+        self.app_info_of(mode, os_image_hash)
+    }
+
+    fn boot_registers(&self) -> BootRegisters {
         let [rtmr0, rtmr1, rtmr2, _] = self.report.rtmr;
-        let quoted = BootRegisters {
+        BootRegisters {
             mrtd: self.report.mrtd,
             rtmr0,
             rtmr1,
             rtmr2,
-        };
-        let os_image_hash = image::prove(
-            vm_config.unwrap_or(&self.vm_config),
-            &quoted,
-            &self.event_log,
-        )?;
+        }
+    }
+
+    fn app_info_of(
+        &self,
+        mode: Mode,
+        os_image_hash: OsImageHash,
+    ) -> Result<AppInfo, IdentifyError> {
         let compose_hash: ComposeHash = self.event("compose-hash")?;
         mr_config::check(&self.report.mr_config_id, &compose_hash)?;
         let key_provider_info = match mode {

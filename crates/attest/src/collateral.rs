@@ -13,7 +13,7 @@ use async_trait::async_trait;
 pub use cached::Cached;
 use dcap_qvl::QuoteCollateralV3;
 pub use file::{Directory, Fixed};
-pub use pccs::Pccs;
+pub use pccs::{Pccs, http_client, with_sources};
 use serde::{Deserialize, Serialize};
 
 use crate::tdx::CollateralKey;

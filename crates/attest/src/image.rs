@@ -8,6 +8,7 @@
 //! expected values; a false claim selects values that do not match the quote.
 
 mod document;
+mod recomputed;
 pub mod snp;
 mod td_hob;
 
@@ -15,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bylaw_types::{OsImageHash, ParseIdError, Register};
 pub use document::{CHECKSUM_NAME, Document, ImageDigests, Mrtd, checksum_file};
+pub use recomputed::{ImageSource, prove_with};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha384};
 pub use td_hob::{TdHobWitness, WitnessError};
@@ -43,6 +45,14 @@ pub enum ImageError {
     NoMeasurement {
         /// What vm_config claims.
         claimed: OsImageHash,
+    },
+    /// Its files are not to be had, or do not give registers.
+    #[error("image {claimed} is claimed but not proven: {reason}")]
+    NotRecomputed {
+        /// What vm_config claims.
+        claimed: OsImageHash,
+        /// What is missing.
+        reason: String,
     },
     /// The document does not belong to the claimed image.
     #[error("image {claimed} does not commit to this measurement document: {reason}")]
@@ -200,6 +210,14 @@ pub fn prove(
         acpi: acpi_digests(event_log)?,
     };
     let (expected, _) = boot(&document, &shape)?;
+    compare(claimed, &expected, quoted)
+}
+
+fn compare(
+    claimed: OsImageHash,
+    expected: &BootRegisters,
+    quoted: &BootRegisters,
+) -> Result<OsImageHash, ImageError> {
     for (register, expected, actual) in [
         ("MRTD", expected.mrtd, quoted.mrtd),
         ("RTMR0", expected.rtmr0, quoted.rtmr0),

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use bylaw_types::clock::Clock;
-use bylaw_types::{Register, ReportData, TeeVariant, TrustAnchorSet};
+use bylaw_types::{BootInfo, Register, ReportData, TeeVariant, TrustAnchorSet};
 
 use crate::collateral::{CollateralError, CollateralSource};
 use crate::encoding::{Attestation, Platform, StackKind};
 use crate::event_log::{MAX_EVENTS, replay};
+use crate::image::ImageSource;
 use crate::report_data::{self, HashAlgorithm, TAG_APP_DATA};
 use crate::tdx::{self, QuoteError, VerifiedTd};
-use crate::{Appraisal, TrustAnchors};
+use crate::{Appraisal, IdentifyError, Mode, TrustAnchors};
 
 /// Why evidence is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +67,7 @@ pub struct Verifier {
     collateral: Arc<dyn CollateralSource>,
     clock: Clock,
     needs_collateral: bool,
+    images: Option<Arc<dyn ImageSource>>,
 }
 
 impl Verifier {
@@ -76,7 +78,15 @@ impl Verifier {
             collateral,
             clock,
             needs_collateral: true,
+            images: None,
         }
+    }
+
+    /// Measures images that carry no measurements from their files.
+    #[must_use]
+    pub fn with_images(mut self, images: Arc<dyn ImageSource>) -> Self {
+        self.images = Some(images);
+        self
     }
 
     /// Lets evidence without collateral pass with `TcbStatus::NotReported`.
@@ -137,6 +147,27 @@ impl Verifier {
             runtime_events: events.clone(),
             vm_config: evidence.vm_config(),
         })
+    }
+
+    /// Who appraised evidence is: [`Appraisal::identify`], with the images that this
+    /// verifier can measure.
+    ///
+    /// # Errors
+    /// [`IdentifyError`] names what is missing or does not match.
+    pub async fn identify(
+        &self,
+        appraisal: &Appraisal,
+        mode: Mode,
+        vm_config: Option<&str>,
+    ) -> Result<BootInfo, IdentifyError> {
+        match &self.images {
+            Some(images) => {
+                appraisal
+                    .identify_with(mode, vm_config, images.as_ref())
+                    .await
+            }
+            None => appraisal.identify(mode, vm_config),
+        }
     }
 
     /// Verifies a TDX quote that comes without an event log, as of now. What it

@@ -17,7 +17,7 @@ use crate::sev::{self, SnpError};
 use crate::tdx::{self, DocumentError, PRECOMPUTED_MEMORY};
 
 const METADATA: &str = "metadata.json";
-const CHECKSUMS: &str = "sha256sum.txt";
+pub(crate) const CHECKSUMS: &str = "sha256sum.txt";
 const DIGEST: &str = "digest.txt";
 const SMALL: u64 = 64 << 10;
 const FIRMWARE: u64 = 64 << 20;
@@ -104,18 +104,27 @@ impl ImageDir {
     /// # Errors
     /// [`ImageDirError`]. Contents are checked by [`ImageDir::verify`].
     pub fn open(path: &Path) -> Result<Self, ImageDirError> {
-        let at = path.join(METADATA);
-        let json = read(&at, SMALL)?;
-        let metadata = Metadata::parse(&json)
-            .map_err(|source| ImageDirError::Metadata { path: at, source })?;
-        let image = Self {
-            path: path.to_owned(),
-            metadata,
-        };
+        let image = Self::open_measured(path)?;
         for (_, name) in image.metadata.files() {
             plain_file(&image.path_of(name))?;
         }
         Ok(image)
+    }
+
+    /// Opens a directory that may hold only what is measured, as archives for verifiers
+    /// do: the root file system, for one, is not needed.
+    ///
+    /// # Errors
+    /// [`ImageDirError`].
+    pub fn open_measured(path: &Path) -> Result<Self, ImageDirError> {
+        let at = path.join(METADATA);
+        let json = read(&at, SMALL)?;
+        let metadata = Metadata::parse(&json)
+            .map_err(|source| ImageDirError::Metadata { path: at, source })?;
+        Ok(Self {
+            path: path.to_owned(),
+            metadata,
+        })
     }
 
     /// The directory.
@@ -252,46 +261,25 @@ impl ImageDir {
     /// # Errors
     /// [`ImageDirError`] names the first file that is not right.
     pub fn verify(&self) -> Result<OsImageHash, ImageDirError> {
-        let path = self.path_of(CHECKSUMS);
-        let checksums = self.read(CHECKSUMS, SMALL)?;
-        let listed = parse_checksums(&checksums).map_err(|reason| ImageDirError::Checksums {
-            path: path.clone(),
-            reason,
-        })?;
-        let lists = |name: &str| listed.iter().any(|(_, known)| *known == name);
-        let bios = self.metadata.bios.as_deref();
-        for name in [METADATA, &self.metadata.kernel, &self.metadata.initrd]
-            .into_iter()
-            .chain(bios)
-        {
-            if !lists(name) {
-                return Err(ImageDirError::Checksums {
-                    path,
-                    reason: format!("{name} is not listed"),
-                });
+        let hash = self.verify_listed()?;
+        let documents = [
+            (
+                CHECKSUM_NAME,
+                Some(self.measure_tdx(PRECOMPUTED_MEMORY)?.to_cbor()),
+            ),
+            (
+                SNP_CHECKSUM_NAME,
+                self.measure_snp()?.map(|document| document.to_cbor()),
+            ),
+        ];
+        for (name, measured) in documents {
+            if self.read_if_there(name)? != measured {
+                return Err(ImageDirError::Measurement(self.path_of(name)));
+            }
+            if measured.is_some() && !self.lists(name)? {
+                return Err(self.not_listed(name));
             }
         }
-        for (hash, name) in &listed {
-            let actual = hex::encode(Sha256::digest(self.read(name, INITRD)?));
-            if actual != *hash {
-                return Err(ImageDirError::Changed {
-                    path: self.path_of(name),
-                    listed: (*hash).to_owned(),
-                    actual,
-                });
-            }
-        }
-        if lists(CHECKSUM_NAME)
-            && self.measure_tdx(PRECOMPUTED_MEMORY)?.to_cbor() != self.read(CHECKSUM_NAME, SMALL)?
-        {
-            return Err(ImageDirError::Measurement(self.path_of(CHECKSUM_NAME)));
-        }
-        if let (true, Some(snp)) = (lists(SNP_CHECKSUM_NAME), self.measure_snp()?)
-            && snp.to_cbor() != self.read(SNP_CHECKSUM_NAME, SMALL)?
-        {
-            return Err(ImageDirError::Measurement(self.path_of(SNP_CHECKSUM_NAME)));
-        }
-        let hash = OsImageHash::new(Sha256::digest(&checksums).into());
         if let Some(digest) = self.read_if_there(DIGEST)?
             && String::from_utf8_lossy(&digest).trim() != hash.to_string()
         {
@@ -301,6 +289,54 @@ impl ImageDir {
             });
         }
         Ok(hash)
+    }
+
+    /// Checks every file that `sha256sum.txt` lists: all that boots must be among them.
+    ///
+    /// # Errors
+    /// [`ImageDirError`] names the first file that is not right.
+    pub fn verify_listed(&self) -> Result<OsImageHash, ImageDirError> {
+        let checksums = self.read(CHECKSUMS, SMALL)?;
+        let bios = self.metadata.bios.as_deref();
+        for name in [METADATA, &self.metadata.kernel, &self.metadata.initrd]
+            .into_iter()
+            .chain(bios)
+        {
+            if !self.lists(name)? {
+                return Err(self.not_listed(name));
+            }
+        }
+        for (hash, name) in self.listed(&checksums)? {
+            let actual = hex::encode(Sha256::digest(self.read(name, INITRD)?));
+            if actual != hash {
+                return Err(ImageDirError::Changed {
+                    path: self.path_of(name),
+                    listed: hash.to_owned(),
+                    actual,
+                });
+            }
+        }
+        Ok(OsImageHash::new(Sha256::digest(&checksums).into()))
+    }
+
+    fn listed<'a>(&self, checksums: &'a [u8]) -> Result<Vec<(&'a str, &'a str)>, ImageDirError> {
+        parse_checksums(checksums).map_err(|reason| ImageDirError::Checksums {
+            path: self.path_of(CHECKSUMS),
+            reason,
+        })
+    }
+
+    fn lists(&self, name: &str) -> Result<bool, ImageDirError> {
+        let checksums = self.read(CHECKSUMS, SMALL)?;
+        let listed = self.listed(&checksums)?;
+        Ok(listed.iter().any(|(_, known)| *known == name))
+    }
+
+    fn not_listed(&self, name: &str) -> ImageDirError {
+        ImageDirError::Checksums {
+            path: self.path_of(CHECKSUMS),
+            reason: format!("{name} is not listed"),
+        }
     }
 
     fn boot_files(&self) -> Result<(Vec<u8>, Vec<u8>, &str), ImageDirError> {

@@ -17,6 +17,7 @@ pub mod kernel;
 mod metadata;
 mod reader;
 pub mod sev;
+pub mod store;
 pub mod tdvf;
 mod tdx;
 

@@ -35,7 +35,7 @@ impl Pccs {
             .strip_suffix("/sgx/certification/v4")
             .or_else(|| base.strip_suffix("/tdx/certification/v4"))
             .unwrap_or(base);
-        let client = client().map_err(|error| CollateralError::Unreachable {
+        let client = http_client(TIMEOUT).map_err(|error| CollateralError::Unreachable {
             url: base.to_owned(),
             reason: error,
         })?;
@@ -56,7 +56,7 @@ impl Pccs {
             .get(&url)
             .send()
             .await
-            .map_err(|error| failed(chain(&error)))?;
+            .map_err(|error| failed(with_sources(&error)))?;
         if !answer.status().is_success() {
             return Err(failed(format!("status {}", answer.status())));
         }
@@ -64,7 +64,7 @@ impl Pccs {
         while let Some(chunk) = answer
             .chunk()
             .await
-            .map_err(|error| failed(chain(&error)))?
+            .map_err(|error| failed(with_sources(&error)))?
         {
             body.extend_from_slice(&chunk);
             if body.len() > MAX_ANSWER {
@@ -155,7 +155,11 @@ impl CollateralSource for Pccs {
     }
 }
 
-fn client() -> Result<reqwest::Client, String> {
+/// A client for HTTPS: WebPKI roots, ring. `timeout` is for a whole request.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn http_client(timeout: Duration) -> Result<reqwest::Client, String> {
     let roots = rustls::RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
@@ -167,13 +171,13 @@ fn client() -> Result<reqwest::Client, String> {
         .with_no_client_auth();
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
-        .timeout(TIMEOUT)
+        .timeout(timeout)
         .build()
-        .map_err(|error| chain(&error))
+        .map_err(|error| with_sources(&error))
 }
 
-/// reqwest's own sentence leaves the cause out.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error's sentence and those of its causes, which reqwest leaves out.
+pub fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

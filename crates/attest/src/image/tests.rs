@@ -197,3 +197,45 @@ fn forged_missing_and_double_acpi_entries_are_refused() {
         Err(ImageError::Shape(_))
     ));
 }
+
+/// Gives these registers for every image.
+#[derive(Debug)]
+struct Fixed(Result<BootRegisters, String>);
+
+#[async_trait::async_trait]
+impl ImageSource for Fixed {
+    async fn registers(&self, _: OsImageHash, _: &str) -> Result<BootRegisters, String> {
+        self.0.clone()
+    }
+}
+
+#[tokio::test]
+async fn legacy_images_are_proven_by_recomputed_registers_alone() {
+    let (vm_config, registers, log) = lite();
+    let legacy = vm_config.replace("\"lite\"", "\"legacy\"");
+    let same = Fixed(Ok(registers.clone()));
+    let claimed = VmConfig::parse(&legacy).unwrap().os_image_hash;
+    let proven = prove_with(&legacy, &registers, &log, &same).await.unwrap();
+    assert_eq!(proven.to_string(), claimed);
+    let mut other = registers.clone();
+    other.rtmr2 = Register::new([7; 48]);
+    assert!(matches!(
+        prove_with(&legacy, &registers, &log, &Fixed(Ok(other.clone()))).await,
+        Err(ImageError::Mismatch {
+            register: "RTMR2",
+            ..
+        })
+    ));
+    assert!(matches!(
+        prove_with(&legacy, &registers, &log, &Fixed(Err("no".into()))).await,
+        Err(ImageError::NotRecomputed { .. })
+    ));
+    // A lite image is proven by what it carries, whatever the source says.
+    assert!(
+        prove_with(&vm_config, &registers, &log, &Fixed(Ok(other)))
+            .await
+            .is_ok()
+    );
+    let unknown = vm_config.replace("\"lite\"", "\"none\"");
+    assert!(prove_with(&unknown, &registers, &log, &same).await.is_err());
+}
