@@ -62,7 +62,7 @@ impl Machine {
                 "-chardev",
                 prop("socket,id=qmp,path=", socket, ",server=on,wait=off"),
             );
-            line.option("-mon", "chardev=qmp,mode=control");
+            line.option("-qmp", "chardev:qmp");
         }
         if let Some(firmware) = &self.firmware {
             line.option("-bios", firmware);
