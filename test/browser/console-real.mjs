@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { accessible, check, fits, open, quiet, ROOT, shot } from './console-page.mjs';
+import { accessible, browser, check, fits, open, quiet, ROOT, shot } from './console-page.mjs';
 
 const TOKEN = 'planted-token-real';
 const sha256 = (data) => createHash('sha256').update(data).digest('hex');
@@ -84,6 +84,16 @@ async function served(url, policy) {
   check('real: other names are not found', (await Promise.all(['res/none.js', 'res/README.md', 'res/..%2fCargo.toml'].map((path) => fetch(url + path).then((one) => one.status)))).every((status) => status === 404));
 }
 
+// The browser's own sign-in, without a token in the page.
+async function basic(url) {
+  const context = await browser.newContext({ httpCredentials: { username: TOKEN, password: '' } });
+  const page = await context.newPage();
+  await page.goto(url);
+  await page.waitForSelector('text=No VMs yet');
+  check('real: HTTP Basic works too', await page.evaluate(() => sessionStorage.length === 0));
+  await context.close();
+}
+
 /// Creates, upgrades, resizes and removes a VM by clicks.
 export async function real(policy) {
   const folder = mkdtempSync(join(tmpdir(), 'bylaw-console-'));
@@ -91,6 +101,7 @@ export async function real(policy) {
   try {
     vmm = await start(folder);
     await served(vmm.url, policy);
+    await basic(vmm.url);
     await clicks(vmm.url, folder);
   } finally {
     if (vmm) {
