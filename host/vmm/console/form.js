@@ -11,6 +11,7 @@ import { isDown } from './condition.js';
 import { vmm } from './api.js';
 import { changed, go, say, state } from './state.js';
 import { refresh } from './poll.js';
+import { outdated } from './governance.js';
 import { hash, memory, tag, words } from './text.js';
 
 const EXAMPLE = 'services:\n  web:\n    image: nginx@sha256:…\n    ports:\n      - "80:80"';
@@ -114,6 +115,8 @@ async function sendUpgrade(draft, env) {
   }
   if (what.length > 0) await vmm('UpgradeApp', { ...message, encrypted_env: env });
   forget(draft);
+  // Another manifest, another verdict.
+  outdated(draft.vm.id);
   say(`${draft.name} is upgraded`);
   await refresh(true);
   go(`#/vm/${draft.vm.id}`);

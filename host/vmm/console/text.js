@@ -47,10 +47,6 @@ export const memory = (mib) => size(Number(mib) * 1024 * 1024);
 /// Absolute time, in the reader's zone.
 export const clock = (ms) => new Date(ms).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'medium' });
 
-/// Time of day with its date on hover.
-export const moment = (ms) => h('time', { datetime: new Date(ms).toISOString(), title: new Date(ms).toISOString() },
-  new Date(ms).toLocaleTimeString('en-GB'));
-
 /// Puts text on the clipboard, also where the page is served by plain HTTP.
 export async function copy(text, what) {
   try {
