@@ -270,8 +270,9 @@ impl Node {
             if !request.user_config.is_empty() {
                 files.push((shared::USER_CONFIG, request.user_config.into_bytes()));
             }
-            let state = State {
-                started: !request.stopped,
+            let state = match request.stopped {
+                true => State::STOPPED,
+                false => State::STARTED,
             };
             let run_path = self.config.run_path.clone();
             let (dir, manifest) = blocking(move || {

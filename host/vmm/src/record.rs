@@ -122,6 +122,28 @@ pub struct Network {
 pub struct State {
     /// Whether it should run.
     pub started: bool,
+    /// Whether its process is being ended, so that a VMM that is restarted meanwhile goes
+    /// on with it. A guest that powers off by itself is left to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ending: bool,
+}
+
+impl State {
+    /// It should run.
+    pub const STARTED: Self = Self {
+        started: true,
+        ending: false,
+    };
+    /// It should not run; what still does ends by itself.
+    pub const STOPPED: Self = Self {
+        started: false,
+        ending: false,
+    };
+    /// It shall end now.
+    pub const ENDING: Self = Self {
+        started: false,
+        ending: true,
+    };
 }
 
 /// `shared/.instance_info`: written by us with the app id alone, then as the guest says.
@@ -345,7 +367,7 @@ impl WorkDir {
     /// [`RecordError`].
     pub fn state(&self) -> Result<State, RecordError> {
         if !self.0.join(STATE).exists() {
-            return Ok(State { started: false });
+            return Ok(State::STOPPED);
         }
         self.read(STATE)
     }

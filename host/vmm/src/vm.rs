@@ -10,7 +10,7 @@ use bylaw_rpc::message::vmm::GuestEvent;
 use tokio::sync::Notify;
 
 use crate::launch::{LAUNCH_FILE, Launch};
-use crate::process::{Process, find};
+use crate::process::{LOCK_FILE, Process, find, lock_soon};
 use crate::record::{InstanceInfo, Manifest, RecordError, State, WorkDir, shared};
 
 pub use events::{NotifyError, RateLimit};
@@ -107,10 +107,19 @@ impl Vm {
             true => Some(dir.read(LAUNCH_FILE)?),
             false => None,
         };
-        let path = dir.path().to_owned();
-        let process = find(&dir)
-            .await
-            .map_err(|source| RecordError::Io { path, source })?;
+        let io = |source| RecordError::Io {
+            path: dir.path().to_owned(),
+            source,
+        };
+        let mut process = find(&dir).await.map_err(io)?;
+        if state.ending
+            && let Some(process) = process.take()
+        {
+            process.end().await;
+        }
+        if process.is_none() {
+            call_off(&dir).await.map_err(io)?;
+        }
         let instance_id = dir
             .read_shared(shared::INSTANCE_INFO)?
             .and_then(|bytes| serde_json::from_slice::<InstanceInfo>(&bytes).ok())
@@ -147,9 +156,9 @@ impl Vm {
     ///
     /// # Errors
     /// [`RecordError`].
-    pub fn set_started(&self, started: bool) -> Result<(), RecordError> {
-        self.dir.set_state(State { started })?;
-        self.view().started = started;
+    pub fn set_state(&self, state: State) -> Result<(), RecordError> {
+        self.dir.set_state(state)?;
+        self.view().started = state.started;
         self.changed.notify_one();
         Ok(())
     }
@@ -175,6 +184,18 @@ impl Vm {
             let at_ms = view.ended.map_or(at_ms, |ended| ended.at_ms);
             view.ended = Some(Ended { at_ms, code });
         }
+    }
+}
+
+/// Makes sure that a start which is still on its way comes to nothing; no process runs.
+///
+/// # Errors
+/// The file system's.
+pub async fn call_off(dir: &WorkDir) -> std::io::Result<()> {
+    let _lock = lock_soon(&dir.file(LOCK_FILE)).await?;
+    match std::fs::remove_file(dir.file(LAUNCH_FILE)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use bylaw_qemu::network::{Backend, Mac, UserNetwork};
 use bylaw_qemu::pci::{self, Device};
 use bylaw_qemu::{
     Accel, Disk, DiskRole, Forward, Hugepages, Machine, Nic, Passthrough, Protocol, SnpLaunch,
-    TdxLaunch, Tee, Vfio, numa,
+    TdxLaunch, Tee, Vfio, host, numa,
 };
 use bylaw_rpc::message::vmm::NetworkInterfaceStatus;
 use bylaw_types::AppCompose;
@@ -156,8 +156,7 @@ pub(super) fn tee(
             let launch = SnpLaunch {
                 host_data: v3_digest(document.as_bytes()),
                 policy: SnpLaunch::POLICY,
-                // Of every processor that has SEV-SNP, Milan to Turin.
-                c_bit_position: 51,
+                c_bit_position: host::c_bit_position()?,
                 reduced_phys_bits: 1,
                 cpu_model: SnpLaunch::CPU_MODEL.to_owned(),
             };

@@ -55,6 +55,11 @@ pub(super) async fn launch(
         vm_config,
         ..LaunchArgs::default()
     };
+    // One of a start before may be left, of a VMM that was killed.
+    let left = StopArgs {
+        name: manifest.id.clone(),
+    };
+    let _ = client.call::<_, Empty>("Stop", &left).await;
     let td: LaunchResponse = client.call("Launch", &arguments).await.map_err(failed)?;
     Ok(Td {
         endpoint: seen_by_guests(&td.url, &simulator.guest_host),

@@ -17,7 +17,8 @@ use super::{Node, NodeError};
 use crate::launch::{self, LAUNCH_FILE, Launch, QMP_SOCKET, Site, stop_simulated};
 use crate::process::find;
 use crate::qmp::Monitor;
-use crate::vm::Vm;
+use crate::record::State;
+use crate::vm::{Vm, call_off};
 
 /// How long QEMU may take until its monitor answers.
 const COME_UP: Duration = Duration::from_secs(60);
@@ -34,12 +35,12 @@ impl Node {
         let vm = self.vm(id)?;
         let _operation = vm.operation.lock().await;
         refuse_removing(&vm)?;
-        let before = vm.view().started;
+        let before = vm.dir.state()?;
         vm.view().restarts = 0;
-        vm.set_started(true)?;
+        vm.set_state(State::STARTED)?;
         let result = self.launch(&vm).await;
         if result.is_err() {
-            vm.set_started(before)?;
+            vm.set_state(before)?;
         }
         result
     }
@@ -52,16 +53,17 @@ impl Node {
         let vm = self.vm(id)?;
         let _operation = vm.operation.lock().await;
         refuse_removing(&vm)?;
-        vm.set_started(false)?;
-        let found = find(&vm.dir).await.map_err(|source| NodeError::Io {
+        vm.set_state(State::ENDING)?;
+        let failed = |source| NodeError::Io {
             what: vm.dir.path().display().to_string(),
             source,
-        })?;
-        if let Some(process) = found {
+        };
+        if let Some(process) = find(&vm.dir).await.map_err(failed)? {
             process.end().await;
         }
+        call_off(&vm.dir).await.map_err(failed)?;
         self.after_end(&vm).await;
-        Ok(())
+        Ok(vm.set_state(State::STOPPED)?)
     }
 
     /// Forgets the last start of a VM that does not run.
@@ -98,7 +100,7 @@ impl Node {
         };
         let Some(launch) = launch else {
             // What shall not run again has nobody to ask.
-            return vm.set_started(false).map_err(NodeError::from);
+            return vm.set_state(State::STOPPED).map_err(NodeError::from);
         };
         let agent = async {
             let client = Client::new(&launch.guest_api)?;
@@ -128,7 +130,7 @@ impl Node {
                 return Err(NodeError::State(text));
             }
         }
-        Ok(vm.set_started(false)?)
+        Ok(vm.set_state(State::STOPPED)?)
     }
 
     /// Starts QEMU for a VM that should run; the caller holds its operation.

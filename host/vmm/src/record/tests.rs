@@ -10,7 +10,7 @@ fn manifest(id: &str) -> Manifest {
 
 fn create(run_path: &Path, id: &str) -> WorkDir {
     let files = [(shared::APP_COMPOSE, b"old".to_vec())];
-    WorkDir::create(run_path, State { started: true }, &manifest(id), &files).unwrap()
+    WorkDir::create(run_path, State::STARTED, &manifest(id), &files).unwrap()
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn a_record_appears_whole_and_once() {
     let dir = create(run.path(), "a");
     assert_eq!(dir.manifest().unwrap(), manifest("a"));
     assert!(dir.state().unwrap().started);
-    let again = WorkDir::create(run.path(), State { started: false }, &manifest("a"), &[]);
+    let again = WorkDir::create(run.path(), State::STOPPED, &manifest("a"), &[]);
     assert!(again.is_err());
     assert!(dir.state().unwrap().started, "the first one is untouched");
     assert_eq!(WorkDir::list(run.path()).unwrap(), [dir]);

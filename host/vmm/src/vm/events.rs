@@ -10,7 +10,7 @@ use bylaw_rpc::message::vmm::GuestEvent;
 use tokio::time::Instant;
 
 use super::Vm;
-use crate::record::{InstanceInfo, RecordError, shared};
+use crate::record::{InstanceInfo, RecordError, State, shared};
 
 /// Longest text, in bytes.
 const MAX_BODY: usize = 4096;
@@ -95,7 +95,7 @@ impl Vm {
             "shutdown.progress" => {
                 body.clone_into(&mut self.view().shutdown_progress);
                 if body == "powering off" {
-                    self.set_started(false)?;
+                    self.set_state(State::STOPPED)?;
                 }
             }
             "instance.info" => self.identify(body)?,
@@ -139,7 +139,7 @@ impl Vm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Manifest, State, WorkDir};
+    use crate::record::{Manifest, WorkDir};
 
     fn vm(run: &std::path::Path) -> Vm {
         let manifest: Manifest = serde_json::from_value(serde_json::json!({
@@ -147,7 +147,7 @@ mod tests {
             "disk_size": 1, "image": "i", "created_at_ms": 1,
         }))
         .unwrap();
-        let state = State { started: true };
+        let state = State::STARTED;
         let dir = WorkDir::create(run, state, &manifest, &[]).unwrap();
         Vm::new(dir, manifest, state)
     }
