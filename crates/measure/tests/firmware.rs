@@ -3,6 +3,7 @@
 
 mod support;
 
+use bylaw_attest::image::snp::launch_digest;
 use bylaw_measure::tdvf::Tdvf;
 use bylaw_measure::{DocumentError, FirmwareError, document, sev};
 use proptest::prelude::*;
@@ -106,6 +107,21 @@ fn firmware_without_a_place_for_kernel_hashes_is_no_snp_firmware() {
             refused,
             Err(sev::SnpError::Firmware(FirmwareError::Missing(_)))
         ));
+    }
+}
+
+#[test]
+fn launch_digests_are_those_of_another_program() {
+    let firmware = hollow_firmware("ovmf-amdsev");
+    let document = sev::document(&firmware, b"a kernel", b"an initrd", "console=ttyS0").unwrap();
+    let facts = facts("ovmf-amdsev");
+    let digests = facts["hollow_launch"]["digests"].as_array().unwrap();
+    assert_eq!(digests.len(), 2);
+    for fact in digests {
+        let vcpus = u32::try_from(fact["vcpus"].as_u64().unwrap()).unwrap();
+        let kind = fact["vcpu_type"].as_str().unwrap();
+        let digest = launch_digest(&document, vcpus, kind, 1).unwrap();
+        assert_eq!(digest.to_string(), fact["digest"], "{kind}");
     }
 }
 
