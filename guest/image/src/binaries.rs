@@ -63,21 +63,40 @@ impl Binaries {
     /// # Errors
     /// [`BinaryError`].
     pub fn build(sources: &Path, progress: Progress<'_>) -> Result<Self, BinaryError> {
-        let sources = sources
-            .canonicalize()
-            .ok()
-            .filter(|folder| folder.join("guest/init/Cargo.toml").is_file())
-            .ok_or_else(|| BinaryError::NoSources(sources.to_owned()))?;
+        let init = Self::build_init(sources, progress)?;
+        let sources = workspace(sources)?;
         progress("building bylaw-agent and bylaw-boot");
         tool::run(&mut cargo(&sources, &["bylaw-agent", "bylaw-boot"], ""))?;
+        Self::in_folder(init.parent().unwrap_or(&sources))
+    }
+
+    /// Builds `bylaw-init` alone and answers its path. See [`Binaries::build`].
+    ///
+    /// # Errors
+    /// [`BinaryError`].
+    pub fn build_init(sources: &Path, progress: Progress<'_>) -> Result<PathBuf, BinaryError> {
+        let sources = workspace(sources)?;
         progress("building bylaw-init");
         tool::run(&mut cargo(
             &sources,
             &["bylaw-init"],
             "-Ctarget-feature=+crt-static",
         ))?;
-        Self::in_folder(&sources.join("target").join(TARGET).join("guest"))
+        let path = sources.join("target").join(TARGET).join("guest/bylaw-init");
+        if path.is_file() {
+            Ok(path)
+        } else {
+            Err(BinaryError::Missing(path))
+        }
     }
+}
+
+fn workspace(sources: &Path) -> Result<PathBuf, BinaryError> {
+    sources
+        .canonicalize()
+        .ok()
+        .filter(|folder| folder.join("guest/init/Cargo.toml").is_file())
+        .ok_or_else(|| BinaryError::NoSources(sources.to_owned()))
 }
 
 fn cargo(sources: &Path, packages: &[&str], flags: &str) -> Command {
