@@ -79,7 +79,8 @@ fn a_development_image_says_so_and_has_another_hash() {
     assert!(of("measurement", "os_image_hash").is_some());
     assert!(of("measurement", "TDX").is_some() && of("measurement", "SEV-SNP").is_some());
     assert!(of("image file", "bzImage").is_none(), "one kernel for both");
-    assert!(Machine::of(dev).boot().contains("stand-in: a shell"));
+    let said = Machine::of(dev).boot();
+    assert!(said.contains("stand-in: a shell"), "{said}");
 }
 
 #[test]
@@ -165,10 +166,7 @@ fn a_root_with_one_byte_changed_does_not_boot() {
     let time = tampered(8);
     let said = Machine::of(prod()).root(time.path()).boot();
     assert!(!said.contains(REACHED), "{said}");
-    assert!(
-        said.contains("dm-verity device corrupted"),
-        "{said}"
-    );
+    assert!(said.contains("dm-verity device corrupted"), "{said}");
 }
 
 #[test]
@@ -178,10 +176,7 @@ fn a_hash_tree_with_one_byte_changed_does_not_boot() {
     let tree = tampered(size + 4096);
     let said = Machine::of(prod()).root(tree.path()).boot();
     assert!(!said.contains(REACHED), "{said}");
-    assert!(
-        said.contains("dm-verity device corrupted"),
-        "{said}"
-    );
+    assert!(said.contains("dm-verity device corrupted"), "{said}");
 }
 
 #[test]
@@ -198,10 +193,7 @@ fn a_command_line_with_another_hash_does_not_boot() {
         .command_line(|line| line.replace(&hash, &hash.chars().rev().collect::<String>()))
         .boot();
     assert!(!said.contains(REACHED), "{said}");
-    assert!(
-        said.contains("dm-verity device corrupted"),
-        "{said}"
-    );
+    assert!(said.contains("dm-verity device corrupted"), "{said}");
 }
 
 #[test]
