@@ -10,8 +10,9 @@ mod simulator;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bylaw_measure::acpi::{self, AcpiBlobs};
 use bylaw_qemu::pci::PciAddress;
-use bylaw_qemu::{Qemu, QemuError, share};
+use bylaw_qemu::{Machine, Qemu, QemuError, share};
 use bylaw_rpc::message::vmm::NetworkInterfaceStatus;
 use bylaw_types::AppCompose;
 use serde::{Deserialize, Serialize};
@@ -147,6 +148,9 @@ pub enum LaunchError {
     /// Devices.
     #[error("{0}")]
     Gpu(String),
+    /// What QEMU would tell the firmware is not known.
+    #[error("the ACPI tables of this machine: {0}")]
+    Acpi(String),
     /// The software TEE.
     #[error("the simulated TEE at {control}: {reason}")]
     Simulator {
@@ -178,22 +182,24 @@ pub async fn prepare(
     let devices = machine::devices(site, manifest)?;
     let tee = machine::tee(site, manifest, &image, &compose)?;
     let ports = machine::HostPorts::choose(site, manifest)?;
-
+    data_disk(&dir.file(DATA_DISK), manifest.disk_size)?;
     let mut vm_config = guest_files::vm_config(site, manifest, &image, &compose, &devices)?;
+    let machine = machine::machine(site, manifest, dir, &image, &devices, tee.tee, &ports)?;
+    let (program, arguments) = command(&machine)?;
+
     let simulated = match (&manifest.simulated_tee, &site.config.cvm.simulator) {
         (Some(_), Some(simulator)) => {
-            let text = vm_config.to_string();
-            Some(
-                simulator::launch(
-                    simulator,
-                    manifest,
-                    &image,
-                    &compose,
-                    tee.mr_config_id,
-                    text,
-                )
-                .await?,
-            )
+            // It must be there when the machine is looked at; its content is not.
+            share_disk(dir, false)?;
+            let td = simulator::Start {
+                manifest,
+                image: &image,
+                compose: &compose,
+                mr_config_id: tee.mr_config_id,
+                vm_config: vm_config.to_string(),
+                acpi: acpi_tables(&machine).await?,
+            };
+            Some(td.launch(simulator).await?)
         }
         _ => None,
     };
@@ -214,19 +220,11 @@ pub async fn prepare(
         dir.write_shared(shared::TEE_SIMULATOR, td.to_json().to_string().as_bytes())?;
     }
     share_disk(dir, simulated.is_some())?;
-    data_disk(&dir.file(DATA_DISK), manifest.disk_size)?;
-
-    let machine = machine::machine(site, manifest, dir, &image, &devices, tee.tee, &ports)?;
-    let (program, arguments) = machine.command()?;
-    let text = |part: std::ffi::OsString| {
-        part.into_string()
-            .map_err(|part| LaunchError::NotText(part.into()))
-    };
     Ok(Launch {
         nonce: random_hex::<16>()?,
         started_at_ms: site.now_ms,
-        program: text(program)?,
-        arguments: arguments.into_iter().map(text).collect::<Result<_, _>>()?,
+        program,
+        arguments,
         cid: site.cid,
         guest_api: ports.guest_api_url(site),
         host_secret,
@@ -237,6 +235,28 @@ pub async fn prepare(
         gpus: devices.slots(),
         interfaces: machine::interfaces(&machine),
     })
+}
+
+/// Program and arguments, as text that a record can hold.
+fn command(machine: &Machine) -> Result<(String, Vec<String>), LaunchError> {
+    let text = |part: std::ffi::OsString| {
+        part.into_string()
+            .map_err(|part| LaunchError::NotText(part.into()))
+    };
+    let (program, arguments) = machine.command()?;
+    let arguments = arguments.into_iter().map(text).collect::<Result<_, _>>()?;
+    Ok((text(program)?, arguments))
+}
+
+/// The tables that QEMU builds for this machine: a simulated TD measures them.
+async fn acpi_tables(machine: &Machine) -> Result<AcpiBlobs, LaunchError> {
+    let qemu = machine.qemu.path.clone();
+    let text = |part: std::ffi::OsString| part.to_string_lossy().into_owned();
+    let arguments: Vec<String> = machine.arguments()?.into_iter().map(text).collect();
+    tokio::task::spawn_blocking(move || acpi::read_from_qemu(&qemu, &arguments))
+        .await
+        .map_err(|error| LaunchError::Acpi(error.to_string()))?
+        .map_err(|error| LaunchError::Acpi(error.to_string()))
 }
 
 /// The disk of files from the host; what the guest does not know would stop it.

@@ -1,5 +1,6 @@
 //! The software TEE beside a simulated VM.
 
+use bylaw_measure::acpi::AcpiBlobs;
 use bylaw_rpc::message::simtee::{LaunchArgs, LaunchResponse, MachineInfo, StopArgs};
 use bylaw_rpc::{Client, ClientError, Empty};
 use bylaw_types::AppCompose;
@@ -26,46 +27,54 @@ impl Td {
     }
 }
 
-/// Launches the TD that measures this start.
-pub(super) async fn launch(
-    simulator: &Simulator,
-    manifest: &Manifest,
-    image: &Image,
-    compose: &AppCompose,
-    mr_config_id: Option<[u8; 48]>,
-    vm_config: String,
-) -> Result<Td, LaunchError> {
-    let failed = |error: ClientError| LaunchError::Simulator {
-        control: simulator.control.clone(),
-        reason: error.to_string(),
-    };
-    let image_dir = image.path.to_str();
-    let client = Client::new(&simulator.control).map_err(failed)?;
-    let machine: MachineInfo = client.call("Info", &Empty {}).await.map_err(failed)?;
-    let arguments = LaunchArgs {
-        name: manifest.id.clone(),
-        app_compose: compose.raw().to_owned(),
-        app_id: hex::decode(&manifest.app_id).unwrap_or_default(),
-        memory_size: u64::from(manifest.memory) << 20,
-        cpu_count: manifest.vcpu,
-        image_dir: image_dir
-            .ok_or_else(|| LaunchError::NotText(image.path.clone()))?
-            .to_owned(),
-        mr_config_id: mr_config_id.map(Vec::from).unwrap_or_default(),
-        vm_config,
-        ..LaunchArgs::default()
-    };
-    // One of a start before may be left, of a VMM that was killed.
-    let left = StopArgs {
-        name: manifest.id.clone(),
-    };
-    let _ = client.call::<_, Empty>("Stop", &left).await;
-    let td: LaunchResponse = client.call("Launch", &arguments).await.map_err(failed)?;
-    Ok(Td {
-        endpoint: seen_by_guests(&td.url, &simulator.guest_host),
-        root_ca: machine.root_ca,
-        pccs_url: seen_by_guests(&machine.pccs_url, &simulator.guest_host),
-    })
+/// What a TD measures of a start.
+#[derive(Debug)]
+pub(super) struct Start<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) image: &'a Image,
+    pub(super) compose: &'a AppCompose,
+    pub(super) mr_config_id: Option<[u8; 48]>,
+    pub(super) vm_config: String,
+    pub(super) acpi: AcpiBlobs,
+}
+
+impl Start<'_> {
+    /// Launches the TD.
+    pub(super) async fn launch(self, simulator: &Simulator) -> Result<Td, LaunchError> {
+        let failed = |error: ClientError| LaunchError::Simulator {
+            control: simulator.control.clone(),
+            reason: error.to_string(),
+        };
+        let image_dir = self.image.path.to_str();
+        let client = Client::new(&simulator.control).map_err(failed)?;
+        let machine: MachineInfo = client.call("Info", &Empty {}).await.map_err(failed)?;
+        let arguments = LaunchArgs {
+            name: self.manifest.id.clone(),
+            app_compose: self.compose.raw().to_owned(),
+            memory_size: u64::from(self.manifest.memory) << 20,
+            cpu_count: self.manifest.vcpu,
+            image_dir: image_dir
+                .ok_or_else(|| LaunchError::NotText(self.image.path.clone()))?
+                .to_owned(),
+            mr_config_id: self.mr_config_id.map(Vec::from).unwrap_or_default(),
+            vm_config: self.vm_config,
+            acpi_loader: self.acpi.loader,
+            acpi_rsdp: self.acpi.rsdp,
+            acpi_tables: self.acpi.tables,
+            ..LaunchArgs::default()
+        };
+        // One of a start before may be left, of a VMM that was killed.
+        let left = StopArgs {
+            name: self.manifest.id.clone(),
+        };
+        let _ = client.call::<_, Empty>("Stop", &left).await;
+        let td: LaunchResponse = client.call("Launch", &arguments).await.map_err(failed)?;
+        Ok(Td {
+            endpoint: seen_by_guests(&td.url, &simulator.guest_host),
+            root_ca: machine.root_ca,
+            pccs_url: seen_by_guests(&machine.pccs_url, &simulator.guest_host),
+        })
+    }
 }
 
 /// Ends the TD of a VM; one that is gone already is fine.
