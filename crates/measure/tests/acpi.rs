@@ -42,6 +42,33 @@ fn the_same_machine_has_the_same_tables_and_another_has_others() {
 }
 
 #[test]
+fn the_whole_command_line_of_a_vm_is_taken() {
+    let disk = tempfile::NamedTempFile::new().unwrap();
+    disk.as_file().set_len(1 << 20).unwrap();
+    let line = format!(
+        "-name vm,process=vm -no-user-config -nodefaults -display none -no-reboot \
+         -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny \
+         -runas nobody -accel kvm -cpu host -smp 2 -m 256M \
+         -chardev file,id=serial,path=/no/such/directory/log -serial chardev:serial \
+         -qmp unix:/no/such/directory/qmp,server=on,wait=off \
+         -kernel /no/such/kernel -append console=ttyS0 \
+         -drive id=rootfs,file={},if=none,format=raw,readonly=on \
+         -device virtio-blk-pci,drive=rootfs,serial=rootfs \
+         -netdev user,id=net0,hostfwd=tcp:127.0.0.1:1-:80 \
+         -device virtio-net-pci,netdev=net0,romfile= \
+         -object {{\"qom-type\":\"tdx-guest\",\"id\":\"tdx\"}} \
+         -device vhost-vsock-pci,guest-cid=3 \
+         -machine q35,kernel-irqchip=split,confidential-guest-support=tdx,hpet=off,smm=off",
+        disk.path().display()
+    );
+    let whole = tables(&line).unwrap();
+    let shape = "-machine q35,hpet=off,smm=off -smp 2 -m 256M".to_owned();
+    let bare = tables(&(shape + &" -device virtio-rng-pci".repeat(3))).unwrap();
+    // The kind of a device does not show, its slot does.
+    assert_eq!(whole, bare);
+}
+
+#[test]
 fn refused_arguments_are_reported_with_qemus_words() {
     match tables("-machine q35 -device no-such-device") {
         Err(AcpiError::Ended { said, .. }) => assert!(said.contains("no-such-device"), "{said}"),

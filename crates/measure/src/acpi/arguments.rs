@@ -1,9 +1,25 @@
 //! The arguments of a machine that only its tables are wanted of.
 
 /// Options with a value that shape nothing, or that two QEMUs cannot share.
-const DROPPED: [&str; 11] = [
-    "-accel", "-qmp", "-monitor", "-mon", "-serial", "-pidfile", "-D", "-chardev", "-name",
-    "-display", "-vnc",
+const DROPPED: [&str; 18] = [
+    "-bios",
+    "-kernel",
+    "-initrd",
+    "-append",
+    "-accel",
+    "-qmp",
+    "-monitor",
+    "-mon",
+    "-serial",
+    "-pidfile",
+    "-D",
+    "-chardev",
+    "-name",
+    "-display",
+    "-vnc",
+    "-sandbox",
+    "-run-with",
+    "-runas",
 ];
 /// Options without a value that do.
 const DROPPED_FLAGS: [&str; 7] = [
@@ -53,7 +69,7 @@ pub(super) fn paused(args: &[String]) -> Vec<String> {
 fn replacement(option: &str, value: &str) -> Option<String> {
     let kind = value.split(',').next().unwrap_or_default();
     match option {
-        "-object" if HARDWARE_OBJECTS.contains(&kind) => None,
+        "-object" if HARDWARE_OBJECTS.contains(&kind) || is_hardware_json(value) => None,
         // Tables name no processor model, and `host` needs KVM.
         "-cpu" if kind == "host" => Some("qemu64".to_owned()),
         "-machine" | "-M" => Some(without(value, |name| HARDWARE_MEMBERS.contains(&name))),
@@ -68,6 +84,17 @@ fn replacement(option: &str, value: &str) -> Option<String> {
         }
         _ => Some(value.to_owned()),
     }
+}
+
+/// The same objects written as JSON.
+fn is_hardware_json(value: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Object {
+        #[serde(rename = "qom-type")]
+        kind: String,
+    }
+    serde_json::from_str::<Object>(value)
+        .is_ok_and(|object| HARDWARE_OBJECTS.contains(&object.kind.as_str()))
 }
 
 /// `value` without those `name=…` members; the first member is kept.
@@ -95,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_shapes_the_machine_stays() {
-        let line = "-machine q35,pic=off,smm=off -m 2048M -smp 4 -cpu Nehalem -kernel k \
+        let line = "-machine q35,pic=off,smm=off -m 2048M -smp 4 -cpu Nehalem \
                     -device virtio-blk-pci,drive=d,serial=rootfs -drive id=d,file=x";
         assert_eq!(paused_line(line), line);
     }
@@ -112,6 +139,12 @@ mod tests {
                 "-machine q35,hpet=off",
             ),
             ("-object tdx-guest,id=tdx -smp 2", "-smp 2"),
+            (
+                r#"-object {"qom-type":"tdx-guest","id":"tdx"} -smp 2"#,
+                "-smp 2",
+            ),
+            ("-bios b -kernel k -initrd i -append c -smp 2", "-smp 2"),
+            ("-sandbox on,spawn=deny -runas u -smp 2", "-smp 2"),
             (
                 "-object memory-backend-ram,id=m,size=1G",
                 "-object memory-backend-ram,id=m,size=1G",
