@@ -45,7 +45,7 @@ pub enum FetchError {
     #[error("the recipe has no archive {0}")]
     Archive(String),
     /// The cache cannot be written.
-    #[error("cannot write the cache {path}: {source}")]
+    #[error("cannot write the cache {path}")]
     Cache {
         /// Where.
         path: PathBuf,

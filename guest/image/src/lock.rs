@@ -19,10 +19,10 @@ const HEADER: &str =
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// It is not TOML of the expected form.
-    #[error("the lock is not valid: {0}")]
+    #[error("the lock is not valid")]
     Form(#[from] Box<toml::de::Error>),
     /// It cannot be written down.
-    #[error("the lock cannot be written: {0}")]
+    #[error("the lock cannot be written")]
     Write(#[from] toml::ser::Error),
     /// A package's record is not one that could be downloaded and checked.
     #[error("the lock's record of {name} is not valid: {what}")]

@@ -22,7 +22,7 @@ pub enum ManifestError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// Not JSON of the expected form.
-    #[error("the image's manifest is not valid: {0}")]
+    #[error("the image's manifest is not valid")]
     Form(#[from] serde_json::Error),
     /// Something that is neither file, folder nor link.
     #[error("{0} is no file, folder or link; the image may hold nothing else")]

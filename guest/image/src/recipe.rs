@@ -53,7 +53,7 @@ impl FromStr for Flavor {
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// It is not TOML of the expected form.
-    #[error("the recipe is not valid: {0}")]
+    #[error("the recipe is not valid")]
     Form(#[from] Box<toml::de::Error>),
     /// A name that means nothing.
     #[error("no flavour {0:?}; there are prod, dev and nvidia")]

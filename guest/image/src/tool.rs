@@ -10,7 +10,7 @@ use crate::tree::TreeError;
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
     /// It is not there.
-    #[error("cannot run {program}: {source}; {hint}")]
+    #[error("cannot run {program} ({hint})")]
     Start {
         /// The program.
         program: String,

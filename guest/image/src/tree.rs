@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 /// A file of the build that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: {source}")]
+#[error("cannot use {path}")]
 pub struct TreeError {
     /// Which.
     pub path: PathBuf,

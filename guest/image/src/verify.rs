@@ -18,7 +18,7 @@ pub enum VerifyError {
     #[error("the image's metadata has no {0}: its root file system is not verified")]
     Unverified(&'static str),
     /// The root file system is not the one whose hash is measured.
-    #[error("the root file system does not have the root hash {expected}: {source}")]
+    #[error("the root file system does not have the root hash {expected}")]
     Root {
         /// From the command line.
         expected: String,

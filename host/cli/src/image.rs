@@ -96,7 +96,7 @@ fn unverified(error: VerifyError) -> Failure {
         VerifyError::Directory(bylaw_measure::ImageDirError::File { .. }) => {
             Failure::Failed(error.into())
         }
-        other => Failure::Unverified(other.to_string()),
+        other => Failure::Unverified(format!("{:#}", anyhow::Error::new(other))),
     }
 }
 
