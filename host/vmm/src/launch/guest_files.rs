@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bylaw_qemu::QemuVersion;
 use bylaw_types::AppCompose;
 use serde_json::{Value, json};
 
@@ -11,6 +12,8 @@ use crate::config::TdxVariant;
 use crate::images::Image;
 use crate::record::Manifest;
 
+/// The first QEMU whose launches can be recomputed.
+const OLDEST_WITH_TDX: QemuVersion = QemuVersion::new(8, 2, 2);
 /// Files of the image that prove it to a KMS.
 const TDX_MEASUREMENT: &str = "measurement.tdx.cbor";
 const CHECKSUMS: &str = "sha256sum.txt";
@@ -26,13 +29,18 @@ pub(super) fn vm_config(
 ) -> Result<Value, LaunchError> {
     let cvm = &site.config.cvm;
     let (num_gpus, num_nvswitches) = devices.count();
-    let version = cvm.qemu_version.clone();
+    let version = match (&cvm.qemu_version, manifest.simulated_tee.is_some()) {
+        (Some(configured), _) => configured.clone(),
+        // What is simulated is a machine that has TDX: its QEMU would not be that old.
+        (None, true) => site.qemu.version.max(OLDEST_WITH_TDX).to_string(),
+        (None, false) => site.qemu.version.to_string(),
+    };
     let mut config = json!({
         "spec_version": 1,
         "os_image_hash": image.os_image_hash().map(|hash| hash.to_string()).unwrap_or_default(),
         "cpu_count": manifest.vcpu,
         "memory_size": u64::from(manifest.memory) << 20,
-        "qemu_version": version.unwrap_or_else(|| site.qemu.version.to_string()),
+        "qemu_version": version,
         "pci_hole64_size": cvm.pci_hole64_size,
         "hugepages": manifest.hugepages,
         "num_gpus": num_gpus,
