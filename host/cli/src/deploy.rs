@@ -51,7 +51,7 @@ pub(crate) struct Deploy {
     #[arg(long)]
     dry_run: bool,
     /// The app's contract.
-    #[arg(long, value_name = "0x…", env = "APP_CONTRACT_ADDR")]
+    #[arg(long, value_name = "0x…")]
     app: Option<AppId>,
     /// Create the app's contract, owned by the signer; once, however often this is run.
     #[arg(long, conflicts_with = "app")]

@@ -451,7 +451,7 @@ fn every_command_shows_an_example() {
         );
     }
     let output = bylaw(&["ps", "--help"])
-        .env("BYLAW_VMM_TOKEN", "planted-secret")
+        .env("BYLAW_TOKEN", "planted-secret")
         .output()
         .unwrap();
     assert!(

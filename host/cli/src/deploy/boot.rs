@@ -98,7 +98,12 @@ pub(crate) async fn wait(
 /// Why, the end of the log, and what to do next.
 async fn failed(vmm: &Vmm, vm: &VmInfo, reason: &str) -> Failure {
     let log = tail(vmm, &vm.id, LOG_LINES).await;
-    let log: String = log.lines().map(|line| format!("    {line}\n")).collect();
+    let lines: String = log.lines().map(|line| format!("    {line}\n")).collect();
+    let console = if lines.is_empty() {
+        "its console is empty\n".to_owned()
+    } else {
+        format!("last lines of its console:\n{lines}")
+    };
     let name = &vm.name;
     let next = if vm.status == "stopped" {
         format!("bylaw start {name}")
@@ -108,7 +113,7 @@ async fn failed(vmm: &Vmm, vm: &VmInfo, reason: &str) -> Failure {
         )
     };
     Failure::Failed(anyhow::anyhow!(
-        "{name} did not boot: {reason}\n  last lines of its console:\n{log}  next: {next}"
+        "{name} did not boot: {reason}\n  {console}  next: {next}"
     ))
 }
 

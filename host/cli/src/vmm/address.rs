@@ -26,18 +26,18 @@ pub(crate) struct VmmArgs {
     #[arg(long = "vmm", value_name = "URL", env = "BYLAW_VMM")]
     address: Option<String>,
     /// File with the VMM's token; must not be readable by others.
-    #[arg(long, value_name = "FILE", env = "BYLAW_VMM_TOKEN_FILE")]
+    #[arg(long, value_name = "FILE", env = "BYLAW_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// The token itself; better in BYLAW_VMM_TOKEN or a file than where `ps` shows it.
+    /// The token itself; better in BYLAW_TOKEN or a file than where `ps` shows it.
     #[arg(
         long,
-        env = "BYLAW_VMM_TOKEN",
+        env = "BYLAW_TOKEN",
         hide_env_values = true,
         conflicts_with = "token_file"
     )]
     token: Option<String>,
     /// PEM of the CA that certifies an https VMM; the public ones otherwise.
-    #[arg(long, value_name = "FILE", env = "BYLAW_VMM_CA")]
+    #[arg(long, value_name = "FILE", env = "BYLAW_CA")]
     vmm_ca: Option<PathBuf>,
 }
 
@@ -77,8 +77,10 @@ impl VmmArgs {
             let text = read_secret("--token-file", file)?;
             return Ok(Some(Zeroizing::new(text.trim().to_owned())));
         }
-        let other = || std::env::var("DSTACK_VMM_TOKEN").ok();
-        let token = self.token.clone().or_else(other);
+        // A VMM started from a shell with the first of these takes it for a setting of its own.
+        let others = ["BYLAW_VMM_TOKEN", "DSTACK_VMM_TOKEN"];
+        let mut others = others.iter().filter_map(|name| std::env::var(name).ok());
+        let token = self.token.clone().or_else(|| others.next());
         let token = token.filter(|token| !token.is_empty());
         Ok(token
             .or_else(|| Settings::read().auth_token)

@@ -138,7 +138,7 @@ fn by_id(id: &str) -> Id {
 fn refused(error: ClientError, url: &str) -> Failure {
     match error {
         ClientError::Refused { code, .. } if code == "unauthorized" => Failure::Failed(
-            anyhow::anyhow!("{url} wants a token; give it with --token-file or BYLAW_VMM_TOKEN"),
+            anyhow::anyhow!("{url} wants a token; give it with --token-file or BYLAW_TOKEN"),
         ),
         ClientError::Refused { message, .. } => {
             Failure::Failed(anyhow::anyhow!("the VMM refuses: {message}"))
