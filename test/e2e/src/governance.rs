@@ -129,11 +129,14 @@ pub fn cli_as(world: &World, keystore: &Path, arguments: &[&str]) -> anyhow::Res
     run(world, Some(keystore), arguments)
 }
 
-fn run(world: &World, keystore: Option<&Path>, arguments: &[&str]) -> anyhow::Result<Value> {
+/// `bylaw --json` in a world, with its contracts and maybe a signer; arguments follow.
+///
+/// # Errors
+/// When it was not built.
+pub fn cli_command(world: &World, keystore: Option<&Path>) -> anyhow::Result<Command> {
     let mut command = Command::new(program("bylaw")?);
     command
         .arg("--json")
-        .args(arguments)
         .current_dir(world.directory())
         .env("ETH_RPC_URL", &world.rpc_url)
         .env("ETH_CHAIN_ID", "31337")
@@ -145,6 +148,12 @@ fn run(world: &World, keystore: Option<&Path>, arguments: &[&str]) -> anyhow::Re
             .env("ETH_KEYSTORE", keystore)
             .env("ETH_PASSWORD", password);
     }
+    Ok(command)
+}
+
+fn run(world: &World, keystore: Option<&Path>, arguments: &[&str]) -> anyhow::Result<Value> {
+    let mut command = cli_command(world, keystore)?;
+    command.args(arguments);
     let output = command.output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
