@@ -10,7 +10,7 @@ use crate::{Attester, AttesterError};
 /// An endpoint that names no TEE.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "attester endpoint {0:?} must be linux, linux:tdx, linux:snp, agent:<socket> or simtee:<socket>"
+    "attester endpoint {0:?} must be linux, linux:tdx, linux:snp, agent:<socket> or simtee:<socket or http://…>"
 )]
 pub struct EndpointError(pub(crate) String);
 

@@ -1,5 +1,5 @@
-//! A TEE behind a Unix socket: a guest agent's, or a simulated TD's. Both answer in
-//! the same form.
+//! A TEE behind a socket: a guest agent's, or a simulated TD's. Both answer in the same
+//! form. A simulated TD is also reached over HTTP, from inside a VM.
 
 use std::str::FromStr;
 
@@ -180,7 +180,18 @@ mod tests {
                 .unwrap()
                 .is_simulated()
         );
-        for bad in ["", "/run/x", "agent:", "tdx:/x"] {
+        let over_http: SocketAttester = "simtee:http://10.0.2.2:7000/td/x".parse().unwrap();
+        assert_eq!(over_http.client.url(), "http://10.0.2.2:7000/td/x");
+        for bad in [
+            "",
+            "/run/x",
+            "agent:",
+            "tdx:/x",
+            "simtee:http://",
+            "simtee:https://h/td/x",
+            "agent:http://h/x",
+            "simtee:relative",
+        ] {
             assert!(bad.parse::<SocketAttester>().is_err(), "{bad}");
         }
     }

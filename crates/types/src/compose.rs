@@ -6,8 +6,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{ChainId, ComposeHash, ContractAddress};
 
+mod boot;
 mod encrypted_env;
 
+pub use boot::{BootFields, MAX_SWAP};
 pub use encrypted_env::{EncryptedEnvRules, EnvVersion};
 
 /// Newest manifest version this code understands.

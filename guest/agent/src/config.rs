@@ -25,6 +25,8 @@ pub struct Config {
     pub vm_config_file: PathBuf,
     /// Keeps the keys for a restart.
     pub keys_file: Option<PathBuf>,
+    /// File system of the encrypted disk, where the manifest names none.
+    pub storage_fs: Option<String>,
     /// Where it listens.
     pub listen: Listeners,
     /// KMS nodes, tried in order.
@@ -97,7 +99,9 @@ pub enum ConfigError {
         source: ListenError,
     },
     /// The TEE.
-    #[error("attester = {0:?}: must be linux, linux:tdx, linux:snp or simtee:<socket>")]
+    #[error(
+        "attester = {0:?}: must be linux, linux:tdx, linux:snp, simtee:<socket> or simtee:http://…"
+    )]
     Attester(String),
     /// The host's API.
     #[error("system.host_api: {0}")]
@@ -115,6 +119,7 @@ pub struct Raw {
     attester: String,
     vm_config_file: PathBuf,
     keys_file: PathBuf,
+    storage_fs: String,
     listen: RawListen,
     kms: RawKms,
     chain: ChainSettings,
@@ -210,6 +215,7 @@ impl TryFrom<Raw> for Config {
             attester: raw.attester,
             vm_config_file: raw.vm_config_file,
             keys_file: non_empty(raw.keys_file),
+            storage_fs: (!raw.storage_fs.is_empty()).then_some(raw.storage_fs),
             listen: Listeners {
                 dstack: non_empty(raw.listen.dstack),
                 tappd: non_empty(raw.listen.tappd),

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use anyhow::Context;
 use bylaw_keys::{MAX_ENV_FILE, Secret, open_env};
-use bylaw_types::AppId;
 use bylaw_types::compose::Manifest;
 use bylaw_types::file::{write_atomic, write_private};
+use bylaw_types::{AppCompose, AppId};
 use zeroize::Zeroizing;
 
-use crate::config::EnvironmentFiles;
+use crate::config::{Config, EnvironmentFiles};
+use crate::keys_file::AppSecrets;
 
 /// Decrypts what the host delivered, keeps what the manifest allows, and writes that.
 ///
@@ -64,6 +65,32 @@ pub fn open(
     Ok(())
 }
 
+/// [`open`] with the keys that the running agent wrote down, by the manifest it serves.
+///
+/// # Errors
+/// As [`open`]; also when nothing is to be opened into, or no keys were kept.
+pub fn open_with_kept_keys(config: &Config, app_id: &AppId) -> anyhow::Result<()> {
+    if config.environment.output.is_none() {
+        anyhow::bail!("environment.output is empty: there is nowhere to open the variables into");
+    }
+    let path = config
+        .keys_file
+        .as_deref()
+        .context("keys_file is empty: the app's keys were not kept")?;
+    let secrets = AppSecrets::read(path)?
+        .with_context(|| format!("{} is not there: is the agent running?", path.display()))?;
+    let bytes = std::fs::read(&config.compose_file)
+        .with_context(|| format!("compose_file {}", config.compose_file.display()))?;
+    let compose =
+        AppCompose::parse(&bytes).with_context(|| config.compose_file.display().to_string())?;
+    open(
+        &config.environment,
+        app_id,
+        compose.manifest(),
+        secrets.env_crypt_key.as_ref(),
+    )
+}
+
 /// The file, if there is one; no more of it than can be valid.
 fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     use std::io::Read;
@@ -96,7 +123,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use bylaw_keys::{Environment, SealedEnv, encrypt_anonymous, env_public_key};
-    use bylaw_types::AppCompose;
 
     use super::*;
 
@@ -139,6 +165,46 @@ mod tests {
         std::fs::remove_file(&files.file).unwrap();
         open(&files, &APP, &manifest(""), None).unwrap();
         assert_eq!(written(), "{}");
+    }
+
+    #[test]
+    fn the_subcommand_takes_keys_and_manifest_from_their_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let toml = format!(
+            "keys_file = {:?}\ncompose_file = {:?}\n[environment]\nfile = {:?}\noutput = {:?}\n",
+            at("keys"),
+            at("compose"),
+            at("sealed"),
+            at("env.json")
+        );
+        write_atomic(&at("agent.toml"), toml.as_bytes()).unwrap();
+        let raw: crate::config::Raw = bylaw_service::load(
+            crate::config::NAMES,
+            Some(&at("agent.toml")),
+            std::iter::empty(),
+        )
+        .unwrap();
+        let mut config = Config::try_from(raw).unwrap();
+        let error = open_with_kept_keys(&config, &APP).unwrap_err().to_string();
+        assert!(error.contains("is the agent running"), "{error}");
+
+        let mut secrets = AppSecrets::random().unwrap();
+        let key = Secret::random().unwrap();
+        let sealed = encrypt_anonymous(&env_public_key(&key), &variables().to_plaintext()).unwrap();
+        secrets.env_crypt_key = Some(key);
+        secrets.write(&at("keys")).unwrap();
+        write_private(&at("sealed"), &sealed).unwrap();
+        let compose = r#"{"manifest_version":2,"name":"a","runner":"bash","allowed_envs":["B"]}"#;
+        write_atomic(&at("compose"), compose.as_bytes()).unwrap();
+        open_with_kept_keys(&config, &APP).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(at("env.json")).unwrap(),
+            r#"{"B":"2"}"#
+        );
+
+        config.environment.output = None;
+        assert!(open_with_kept_keys(&config, &APP).is_err());
     }
 
     #[test]

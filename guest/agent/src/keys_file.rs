@@ -69,11 +69,22 @@ impl AppSecrets {
     /// # Errors
     /// [`KeyError`].
     pub fn random() -> Result<Self, KeyError> {
+        Self::from_seed(&Secret::random()?, Provider::None)
+    }
+
+    /// Keys from the seed that a machine-bound provider gave.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    pub fn from_seed(
+        seed: &Secret,
+        provider: impl FnOnce(P256Key) -> Provider,
+    ) -> Result<Self, KeyError> {
         let SeedKeys {
             ca,
             disk_crypt_key,
             k256_key,
-        } = SeedKeys::from_seed(&Secret::random()?)?;
+        } = SeedKeys::from_seed(seed)?;
         Ok(Self {
             app_key: k256_key,
             k256_signature: vec![],
@@ -81,7 +92,7 @@ impl AppSecrets {
             env_crypt_key: None,
             ca_cert: String::new(),
             gateway_app_id: String::new(),
-            provider: Provider::None(ca),
+            provider: provider(ca),
         })
     }
 

@@ -18,6 +18,7 @@ pub mod handshake;
 pub mod keys_file;
 pub mod kms;
 pub mod run;
+pub mod sealing;
 pub mod start;
 pub mod system;
 pub mod tappd;

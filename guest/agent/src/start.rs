@@ -26,6 +26,7 @@ use crate::environment;
 use crate::handshake::{HandshakeError, obtain};
 use crate::keys_file::{AppSecrets, Provider};
 use crate::kms::{Expectations, KmsPool};
+use crate::sealing;
 
 /// Gets the app's keys and measures who gave them.
 ///
@@ -52,7 +53,11 @@ pub async fn start(
     measure(
         &*attester,
         at_start.runtime_events(),
-        &compose,
+        compose
+            .manifest()
+            .storage_fs
+            .as_deref()
+            .or(config.storage_fs.as_deref()),
         found.kms.is_some().then_some(&who.os_image_hash),
         &provider,
     )
@@ -167,7 +172,13 @@ impl Keys {
                 secrets: AppSecrets::random()?,
                 kms: None,
             },
-            other => anyhow::bail!("key_provider {other:?} is not available in this VM"),
+            KeyProvider::Local => Self {
+                secrets: sealing::obtain(config, manifest, attester, clock).await?,
+                kms: None,
+            },
+            KeyProvider::Tpm => anyhow::bail!(
+                "key_provider tpm is not available: this VM has no TPM whose seal would hold"
+            ),
         };
         if let Some(path) = &config.keys_file {
             found.secrets.write(path)?;
@@ -182,12 +193,12 @@ impl Keys {
 async fn measure(
     attester: &dyn Attester,
     log: &[RuntimeEvent],
-    compose: &AppCompose,
+    storage_fs: Option<&str>,
     os_image_hash: Option<&OsImageHash>,
     provider: &KeyProviderInfo,
 ) -> anyhow::Result<()> {
     let provider = provider.to_payload();
-    let storage = compose.manifest().storage_fs.as_deref().map(str::as_bytes);
+    let storage = storage_fs.map(str::as_bytes);
     for (name, payload) in [
         ("os-image-hash", os_image_hash.map(AsRef::as_ref)),
         ("key-provider", Some(provider.as_slice())),
@@ -262,10 +273,7 @@ async fn local_ca(
 }
 
 fn verifier(config: &Config, clock: &Clock) -> anyhow::Result<Verifier> {
-    let anchors = match &config.tdx_root_ca {
-        None => TrustAnchors::vendor(),
-        Some(path) => trust_root(path)?,
-    };
+    let anchors = anchors(config)?;
     let source = &config.collateral;
     let collateral: Arc<dyn CollateralSource> = if source.starts_with("http") {
         Arc::new(Cached::new(Pccs::new(source)?, None))
@@ -273,6 +281,17 @@ fn verifier(config: &Config, clock: &Clock) -> anyhow::Result<Verifier> {
         Arc::new(Cached::new(Directory::new(source), None))
     };
     Ok(Verifier::new(anchors, collateral, clock.clone()))
+}
+
+/// Whose evidence counts.
+///
+/// # Errors
+/// A root that cannot be read.
+pub(crate) fn anchors(config: &Config) -> anyhow::Result<TrustAnchors> {
+    match &config.tdx_root_ca {
+        None => Ok(TrustAnchors::vendor()),
+        Some(path) => trust_root(path),
+    }
 }
 
 fn trust_root(path: &Path) -> anyhow::Result<TrustAnchors> {
