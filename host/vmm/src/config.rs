@@ -33,6 +33,8 @@ pub struct Config {
     pub listen: Listen,
     /// KMS asked by `GetAppEnvEncryptPubKey`; none: not configured.
     pub kms_url: Option<String>,
+    /// Where this VMM asks the chain what the console shows of an app's governance.
+    pub chain_url: Option<String>,
     /// Events kept per VM.
     pub event_buffer_size: usize,
     /// For people.

@@ -8,6 +8,7 @@ pub mod auth;
 pub mod config;
 pub mod console;
 pub mod discovery;
+pub mod governance;
 pub mod guest;
 pub mod host_api;
 pub mod images;

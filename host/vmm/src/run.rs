@@ -18,7 +18,7 @@ use crate::auth::{Credentials, authenticate};
 use crate::config::{Config, HostApi};
 use crate::discovery::{Discovery, runtime_dir};
 use crate::node::Node;
-use crate::{console, guest, host_api, launch, logs, rotate, service};
+use crate::{console, governance, guest, host_api, launch, logs, rotate, service};
 
 /// Serves until SIGTERM or ctrl-C; VMs go on running.
 ///
@@ -107,6 +107,7 @@ pub fn router(node: Arc<Node>, credentials: Option<Arc<Credentials>>) -> Router 
         .merge(
             Router::new()
                 .route("/logs", get(logs::logs))
+                .route("/governance", get(governance::governance))
                 .with_state(node),
         )
         .route(

@@ -35,7 +35,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "bylaw-vmm",
-        &["types", "attest", "measure", "qemu", "rpc", "service"],
+        &[
+            "types", "attest", "chain", "gov", "measure", "qemu", "rpc", "service",
+        ],
     ),
     (
         "bylaw-kms",

@@ -21,6 +21,7 @@ pub struct Raw {
     address: String,
     port: u16,
     kms_url: String,
+    chain_url: String,
     event_buffer_size: usize,
     node_name: String,
     run_path: PathBuf,
@@ -277,6 +278,11 @@ fn given(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// The first endpoint of the guests; on their own network this host is 10.0.2.2.
+fn seen_from_here(chain: &Chain) -> Option<String> {
+    Some(chain.rpc_urls.first()?.replace("10.0.2.2", "127.0.0.1"))
+}
+
 impl TryFrom<Raw> for Config {
     type Error = ConfigError;
 
@@ -293,6 +299,7 @@ impl TryFrom<Raw> for Config {
         Ok(Self {
             listen: listen(&raw.address, raw.port)?,
             kms_url: given(raw.kms_url),
+            chain_url: given(raw.chain_url).or_else(|| seen_from_here(raw.cvm.chain.as_ref()?)),
             event_buffer_size: raw.event_buffer_size,
             node_name: raw.node_name,
             run_path: absolute("run_path", &raw.run_path)?,
