@@ -88,8 +88,8 @@ mod tests {
         let environment = pairs
             .iter()
             .map(|(name, value)| (format!("BYLAW_KEY_PROVIDER_{name}"), (*value).to_owned()));
-        let raw: Raw =
-            bylaw_service::load(NAMES, None, environment).map_err(|error| error.to_string())?;
+        let raw: Raw = bylaw_service::load(NAMES, None::<&std::path::Path>, environment)
+            .map_err(|error| error.to_string())?;
         Config::try_from(raw).map_err(|error| error.to_string())
     }
 
