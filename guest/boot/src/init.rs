@@ -75,6 +75,15 @@ fn power_off() -> anyhow::Result<()> {
     match reboot(RebootMode::RB_POWER_OFF)? {}
 }
 
+/// Takes signals again: PID 1 waits for them with them blocked, and its child, and
+/// whatever that starts, would inherit it and never hear that they should stop.
+///
+/// # Errors
+/// The kernel's.
+pub fn unblock_signals() -> nix::Result<()> {
+    SigSet::all().thread_unblock()
+}
+
 /// Asks PID 1 to end the VM cleanly.
 ///
 /// # Errors

@@ -66,6 +66,8 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn run() -> anyhow::Result<()> {
+    // Before there is any other thread.
+    init::unblock_signals()?;
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_timer(SinceBoot)
