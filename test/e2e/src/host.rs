@@ -20,7 +20,7 @@ use crate::world::{App, World};
 
 const READY: Duration = Duration::from_secs(30);
 /// A boot takes about 75 s here; a busy machine may need three times that.
-const BOOT: Duration = Duration::from_secs(300);
+const BOOT: Duration = Duration::from_secs(240);
 /// This machine, as VMs on QEMU's user network see it.
 const GATEWAY: &str = "10.0.2.2";
 
@@ -358,6 +358,25 @@ enabled = false
     /// Work directory of a VM.
     pub fn work_directory(&self, id: &str) -> PathBuf {
         self.run_path.join(id)
+    }
+
+    /// Whether the host finds `text` on a VM's data disk or among the files it gave it.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn finds_on_disk(&self, id: &str, text: &str) -> anyhow::Result<bool> {
+        let directory = self.work_directory(id);
+        // It skips the holes of a sparse file.
+        let searched = Command::new("grep")
+            .args(["-r", "-q", "-a", "-F", "-e", text])
+            .arg(directory.join("hda.img"))
+            .arg(directory.join("shared"))
+            .status()?;
+        match searched.code() {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => bail!("grep: {searched}"),
+        }
     }
 
     /// The last lines of a VM's serial console.

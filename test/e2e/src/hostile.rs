@@ -41,6 +41,8 @@ pub struct Boot {
     pub console: String,
     /// The guest said that its containers run.
     pub is_up: bool,
+    /// Why it does not boot, in its own words.
+    pub refusal: Option<String>,
 }
 
 impl<'a> Hostile<'a> {
@@ -216,8 +218,16 @@ async fn watch(mut qemu: Process, console: &Path) -> anyhow::Result<Boot> {
         let bytes = std::fs::read(console).unwrap_or_default();
         let console = String::from_utf8_lossy(&bytes).into_owned();
         let is_up = console.contains(UP);
-        if is_up || ended {
-            return Ok(Boot { console, is_up });
+        let refusal = console
+            .lines()
+            .find_map(|line| line.split_once(REFUSED))
+            .map(|(_, why)| why.trim_matches('"').to_owned());
+        if is_up || ended || refusal.is_some() {
+            return Ok(Boot {
+                console,
+                is_up,
+                refusal,
+            });
         }
         if Instant::now() > deadline {
             bail!("the guest is neither up nor off:\n{console}");
@@ -227,7 +237,9 @@ async fn watch(mut qemu: Process, console: &Path) -> anyhow::Result<Boot> {
 }
 
 /// What the guest prints when its containers run.
-const UP: &str = "boot.progress done";
+const UP: &str = "boot progress=\"done\"";
+/// What it prints before the reason when it gives up.
+const REFUSED: &str = "boot error=";
 
 /// An empty data disk of 4 GiB.
 ///

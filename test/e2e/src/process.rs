@@ -166,7 +166,10 @@ pub fn repository() -> PathBuf {
 }
 
 /// A TCP port of this machine's that nobody listens on.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> anyhow::Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?
         .local_addr()?
         .port())

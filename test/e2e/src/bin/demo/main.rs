@@ -1,5 +1,7 @@
 //! `script/demo`: keys by contract, from an empty machine, step by step.
 
+mod vm;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -42,6 +44,9 @@ fn reason(error: &anyhow::Error) -> String {
 async fn main() -> anyhow::Result<()> {
     let started = Instant::now();
     println!("SIMULATED TEE: this demo proves nothing about hardware\n");
+    println!("        an unmodified docker-compose.yaml in a virtual machine\n");
+    vm::run(started).await?;
+    println!("\n        the rules, one by one: agents without a machine around them\n");
     // Behind the real time, so that the days below can pass.
     let world = World::start_behind(10 * DAY).await?;
     say(started, "chain", &format!("anvil at {}", world.rpc_url));
