@@ -13,7 +13,7 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// Home of programs that want one: in memory.
 pub const HOME: &str = "/root";
 /// Longest excerpt of a program's complaint, in bytes.
-const MAX_COMPLAINT: usize = 600;
+const MAX_COMPLAINT: usize = 3000;
 
 /// A program that did not do its work.
 #[derive(Debug, thiserror::Error)]

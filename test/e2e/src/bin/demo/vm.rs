@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{say, short};
 
-const SECRET: &str = "the host must not read this";
+const SECRET: &str = "the-host-must-not-read-this";
 
 /// Deploys, restarts and tampers.
 pub(crate) async fn run(started: Instant) -> anyhow::Result<()> {
