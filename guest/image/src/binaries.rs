@@ -40,18 +40,10 @@ impl Binaries {
     /// # Errors
     /// [`BinaryError::Missing`] names the first that is not there.
     pub fn in_folder(folder: &Path) -> Result<Self, BinaryError> {
-        let named = |name: &str| {
-            let path = folder.join(name);
-            if path.is_file() {
-                Ok(path)
-            } else {
-                Err(BinaryError::Missing(path))
-            }
-        };
         Ok(Self {
-            init: named("bylaw-init")?,
-            boot: named("bylaw-boot")?,
-            agent: named("bylaw-agent")?,
+            init: present(folder.join("bylaw-init"))?,
+            boot: present(folder.join("bylaw-boot"))?,
+            agent: present(folder.join("bylaw-agent"))?,
         })
     }
 
@@ -66,8 +58,19 @@ impl Binaries {
         let init = Self::build_init(sources, progress)?;
         let sources = workspace(sources)?;
         progress("building bylaw-agent and bylaw-boot");
-        tool::run(&mut cargo(&sources, &["bylaw-agent", "bylaw-boot"], ""))?;
-        Self::in_folder(init.parent().unwrap_or(&sources))
+        let out = sources.join("target");
+        tool::run(&mut cargo(
+            &sources,
+            &out,
+            &["bylaw-agent", "bylaw-boot"],
+            "",
+        ))?;
+        let built = out.join(TARGET).join("guest");
+        Ok(Self {
+            init,
+            boot: present(built.join("bylaw-boot"))?,
+            agent: present(built.join("bylaw-agent"))?,
+        })
     }
 
     /// Builds `bylaw-init` alone and answers its path. See [`Binaries::build`].
@@ -77,17 +80,20 @@ impl Binaries {
     pub fn build_init(sources: &Path, progress: Progress<'_>) -> Result<PathBuf, BinaryError> {
         let sources = workspace(sources)?;
         progress("building bylaw-init");
-        tool::run(&mut cargo(
-            &sources,
-            &["bylaw-init"],
-            "-Ctarget-feature=+crt-static",
-        ))?;
-        let path = sources.join("target").join(TARGET).join("guest/bylaw-init");
-        if path.is_file() {
-            Ok(path)
-        } else {
-            Err(BinaryError::Missing(path))
-        }
+        // A folder of its own: with other flags, what it shares with the others would be
+        // built anew by whoever comes next.
+        let out = sources.join("target/static");
+        let flags = "-Ctarget-feature=+crt-static";
+        tool::run(&mut cargo(&sources, &out, &["bylaw-init"], flags))?;
+        present(out.join(TARGET).join("guest/bylaw-init"))
+    }
+}
+
+fn present(path: PathBuf) -> Result<PathBuf, BinaryError> {
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(BinaryError::Missing(path))
     }
 }
 
@@ -99,7 +105,7 @@ fn workspace(sources: &Path) -> Result<PathBuf, BinaryError> {
         .ok_or_else(|| BinaryError::NoSources(sources.to_owned()))
 }
 
-fn cargo(sources: &Path, packages: &[&str], flags: &str) -> Command {
+fn cargo(sources: &Path, out: &Path, packages: &[&str], flags: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(sources)
@@ -112,7 +118,7 @@ fn cargo(sources: &Path, packages: &[&str], flags: &str) -> Command {
             TARGET,
         ])
         .env("CARGO_INCREMENTAL", "0")
-        .env("CARGO_TARGET_DIR", sources.join("target"))
+        .env("CARGO_TARGET_DIR", out)
         // Words are separated by 0x1f here, so folders with spaces work.
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(sources, flags))
         .env_remove("RUSTFLAGS");
