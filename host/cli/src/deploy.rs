@@ -41,7 +41,7 @@ pub(crate) struct Deploy {
     /// What the VM is called; the folder of the file, or the manifest's name, otherwise.
     #[arg(long)]
     name: Option<String>,
-    /// Where the app-compose.json goes; <name>.app-compose.json beside FILE otherwise.
+    /// Where the app-compose.json goes; NAME.app-compose.json beside FILE otherwise.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Refuse images that are named by tag.
@@ -115,7 +115,7 @@ struct Machine {
     no_ports: bool,
     #[command(flatten)]
     gpus: Gpus,
-    /// Network interface: user, bridge or bridge:<name>; repeat it for more.
+    /// Network interface: user, bridge or bridge:NAME; repeat it for more.
     #[arg(long = "net", value_name = "MODE")]
     networks: Vec<Network>,
     /// KMS instead of the node's; repeat it.

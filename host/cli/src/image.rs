@@ -23,7 +23,7 @@ pub(crate) enum Command {
         /// prod, dev (a root shell on the serial console; another hash) or nvidia.
         #[arg(long, default_value = "prod")]
         flavor: Flavor,
-        /// Image directory; default: ~/.dstack-vmm/image/<name>-<version>.
+        /// Image directory; default: ~/.dstack-vmm/image/NAME-VERSION.
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
         /// Folder with bylaw-init, bylaw-boot and bylaw-agent; without it they are built from --sources.

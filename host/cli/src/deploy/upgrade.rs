@@ -26,7 +26,7 @@ pub(crate) struct Upgrade {
     vm: String,
     /// New docker-compose.yaml for the same manifest, or a whole new app-compose.json.
     file: Option<PathBuf>,
-    /// Where the new app-compose.json goes; <name>.app-compose.json beside FILE otherwise.
+    /// Where the new app-compose.json goes; NAME.app-compose.json beside FILE otherwise.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Refuse images that are named by tag.
