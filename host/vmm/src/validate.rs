@@ -164,11 +164,12 @@ fn simulated(config: &Config, variant: Option<&str>) -> Result<Option<String>, I
         let text = "simulated_tee requires cvm.tee_simulator, which this node has not";
         return Err(Invalid::Tee(text.to_owned()));
     }
-    if variant != "tdx" {
+    // dstack's command line names variants as evidence does.
+    if !["tdx", "dstack-tdx"].contains(&variant) {
         let text = format!("simulated_tee {variant:?} is not supported; \"tdx\" is");
         return Err(Invalid::Tee(text));
     }
-    Ok(Some(variant.to_owned()))
+    Ok(Some("tdx".to_owned()))
 }
 
 /// Interfaces as asked for; none takes the node's default when the VM starts.

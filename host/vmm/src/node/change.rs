@@ -107,6 +107,15 @@ impl Node {
                 validate::ports(&self.config, &request.ports, Blank::IsInvalid, &taken)?;
         }
         if request.update_networking {
+            // QEMU has the interfaces it was started with.
+            let is_running = vm.view().is_alive();
+            if is_running {
+                let text = format!(
+                    "vm should be stopped before its networks change: {}",
+                    request.id
+                );
+                return Err(NodeError::State(text));
+            }
             manifest.networks = validate::networks(&self.config, &request.networks)?;
             manifest.networking = manifest.networks.first().cloned();
         }

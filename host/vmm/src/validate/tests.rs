@@ -116,6 +116,8 @@ fn a_simulated_vm_has_no_tee() {
     let simulator = "cvm.tee_simulator.control = \"unix:/s\"";
     let manifest = check(simulator, |r| r.simulated_tee = Some("tdx".into())).unwrap();
     assert!(manifest.no_tee);
+    let named = check(simulator, |r| r.simulated_tee = Some("dstack-tdx".into())).unwrap();
+    assert_eq!(named.simulated_tee.as_deref(), Some("tdx"));
     assert!(check(simulator, |r| r.simulated_tee = Some("sgx".into())).is_err());
 }
 
