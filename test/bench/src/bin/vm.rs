@@ -45,6 +45,8 @@ async fn main() -> anyhow::Result<()> {
     for number in 0..STOPPED {
         let (mut configuration, _) = host.configuration(&format!("stopped-{number}"), &app)?;
         configuration.stopped = true;
+        // Ports are taken while a VM exists.
+        configuration.ports.clear();
         host.create(&configuration).await?;
     }
     let idle = host.memory().unwrap_or_default();
