@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bylaw_rpc::message::vmm::{Id, StatusRequest, StatusResponse, VmConfiguration, VmInfo};
+use bylaw_rpc::message::vmm::{
+    Id, StatusRequest, StatusResponse, VersionResponse, VmConfiguration, VmInfo,
+};
 use bylaw_rpc::{Client, ClientError, Message};
 use bylaw_types::file::write_atomic;
 use rustix::process::{Pid, Signal, kill_process};
@@ -74,10 +76,20 @@ impl Vmm {
             .unwrap();
         self.process = Some(child);
         let deadline = Instant::now() + Duration::from_secs(60);
-        while self.client().connect().await.is_err() {
+        while !self.answers().await {
             assert!(Instant::now() < deadline, "{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// The socket takes connections before anything is served: only an answer counts,
+    /// and a refusal for want of a token is one.
+    async fn answers(&self) -> bool {
+        let answer = self
+            .client()
+            .call::<_, VersionResponse>("Version", &bylaw_rpc::Empty {})
+            .await;
+        !answer.is_err_and(|error| matches!(error, ClientError::Unreachable { .. }))
     }
 
     /// kill -9, as a crash.
