@@ -45,7 +45,7 @@ export function governed(vm, now) {
     h('p', { class: 'verdict' }, tag(tone, word), ' ', meaning),
     said.reason && h('p', { class: tone === 'bad' ? 'said' : 'quiet' }, words(said.reason, 600)),
     said.state === 'pending' && at > 0 && h('p', {}, 'From ', h('time', { datetime: new Date(at).toISOString() }, clock(at)), at > now ? `, in ${duration(at - now)}.` : ', due now.'),
-    said.state === 'refused' && h('p', {}, 'To allow it, whoever governs the app runs ', h('code', {}, 'bylaw gov propose'), ' with this compose hash.'),
+    said.state === 'refused' && h('p', {}, 'Whoever governs the app, or the KMS, can change that with ', h('code', {}, 'bylaw gov propose'), '.'),
     facts(['App', hash(said.app_id, 'app id')], ['Compose hash', hash(said.compose_hash, 'compose hash')],
       said.kms_auth && ['KmsAuth', hash(said.kms_auth, 'address of KmsAuth')], said.chain_id !== undefined && said.chain_id !== null && ['Chain', words(String(said.chain_id))]),
     one.error && h('p', { class: 'note' }, `Out of date: ${one.error}`),
