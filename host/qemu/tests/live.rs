@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -161,9 +162,16 @@ fn machine(folder: &Path) -> Machine {
 
 /// Starts it, stopped before its first instruction.
 fn start(machine: &Machine) -> (Running, Monitor) {
+    start_in(machine, &[])
+}
+
+/// The same by a program that prepares its surroundings.
+fn start_in(machine: &Machine, surroundings: &[&str]) -> (Running, Monitor) {
     let (program, arguments) = machine.command().unwrap();
-    let child = Command::new(program)
-        .args(arguments)
+    let words = surroundings.iter().map(OsString::from);
+    let mut words = words.chain([program]).chain(arguments);
+    let child = Command::new(words.next().unwrap())
+        .args(words)
         .arg("-S")
         .stdin(Stdio::null())
         .spawn();
@@ -297,4 +305,55 @@ fn a_vm_runs_on_the_cpus_it_is_pinned_to_as_another_user() {
     assert_eq!(line("Cpus_allowed_list:"), "Cpus_allowed_list:\t0");
     assert_eq!(line("Uid:"), "Uid:\t65534\t65534\t65534\t65534");
     assert_eq!(line("Seccomp:"), "Seccomp:\t2");
+}
+
+/// A bridge of its own, in namespaces of its own; the helper is allowed to use it.
+const BRIDGED: &str = r#"
+set -e
+mount -t tmpfs none "$1"
+mkdir "$1/etc" "$1/work" "$1/etc/qemu"
+echo "allow br-live" > "$1/etc/qemu/bridge.conf"
+mount -t overlay overlay -o "lowerdir=/etc,upperdir=$1/etc,workdir=$1/work" /etc
+ip link add br-live type bridge
+ip link set br-live up
+shift
+exec "$@"
+"#;
+
+#[test]
+fn an_interface_joins_the_bridge() {
+    let folder = tempfile::tempdir().unwrap();
+    let room = tempfile::tempdir().unwrap();
+    let mut described = machine(folder.path());
+    described.nics.truncate(1);
+    described.nics[0].backend = Backend::Bridge {
+        name: "br-live".to_owned(),
+    };
+    let room = room.path().to_str().unwrap();
+    let surroundings = [
+        "unshare",
+        "--map-root-user",
+        "--net",
+        "--mount",
+        "sh",
+        "-c",
+        BRIDGED,
+        "sh",
+        room,
+    ];
+    let (qemu, mut monitor) = start_in(&described, &surroundings);
+    assert_eq!(
+        monitor.ask("query-status", json!({}))["status"],
+        "prelaunch"
+    );
+    let links = Command::new("nsenter")
+        .args(["--user", "--preserve-credentials", "--net", "--target"])
+        .arg(qemu.0.id().to_string())
+        .args(["ip", "-json", "link", "show", "master", "br-live"])
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&links.stderr);
+    let links: Value = serde_json::from_slice(&links.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {complaint}"));
+    assert_eq!(links.as_array().unwrap().len(), 1, "{links}");
 }
