@@ -3,17 +3,21 @@
 //! Nothing a source returns is trusted: it is signed by the vendor, dated, and
 //! checked together with the quote. A source can only fail to help.
 
+mod amd;
 mod cached;
 mod file;
+mod http;
 mod pccs;
 
 use std::sync::Arc;
 
+pub use amd::{AMD_KDS, AmdIssuer, AmdSource, CachedAmd, Kds};
 use async_trait::async_trait;
 pub use cached::Cached;
 use dcap_qvl::QuoteCollateralV3;
 pub use file::{Directory, Fixed};
-pub use pccs::{Pccs, http_client, with_sources};
+pub use http::{http_client, with_sources};
+pub use pccs::Pccs;
 use serde::{Deserialize, Serialize};
 
 use crate::tdx::CollateralKey;
@@ -35,6 +39,9 @@ pub enum CollateralError {
         /// Directory or URL.
         place: String,
     },
+    /// Nobody was named who could be asked.
+    #[error("nobody to ask for AMD's certificates and revocation list: no key service is set")]
+    NoAmdSource,
     /// The service does not answer.
     #[error("collateral service {url}: {reason}")]
     Unreachable {

@@ -8,7 +8,7 @@
 //!
 //! [`sgx`] verifies the sealing enclave of a machine, which is no attester of apps.
 //!
-//! One module a platform ([`tdx`]); adding a platform adds a module and an arm in
+//! One module a platform ([`tdx`], [`snp`]); adding a platform adds a module and an arm in
 //! [`Verifier::appraise`], nothing else.
 
 mod app_info;
@@ -21,12 +21,13 @@ pub mod image;
 pub mod mr_config;
 pub mod report_data;
 pub mod sgx;
+pub mod snp;
 pub mod tdx;
 mod trust;
 mod verifier;
 
 pub use app_info::{AppInfo, AppInfoError};
-pub use appraisal::{Appraisal, IdentifyError, Mode};
+pub use appraisal::{Appraisal, IdentifyError, Mode, Report};
 pub use collateral::{Collateral, CollateralError, CollateralSource};
 pub use encoding::{Attestation, DecodeError, GetQuoteAnswer, MAX_LEN, Platform, Stack, StackKind};
 pub use event_log::{EventVersion, RuntimeEvent, TdxEvent};

@@ -1,6 +1,10 @@
-//! Launch configuration bound into MRCONFIGID (attestation reference, section 8).
+//! Launch configuration bound into MRCONFIGID or HOST_DATA (attestation reference,
+//! section 8).
+
+mod document;
 
 use bylaw_types::{AppId, ComposeHash, Register};
+pub use document::{LaunchDocument, LaunchDocumentError};
 use sha2::{Digest, Sha256};
 use sha3::Keccak256;
 

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use bylaw_types::clock::Clock;
-use bylaw_types::{BootInfo, Register, ReportData, TeeVariant, TrustAnchorSet};
+use bylaw_types::{BootInfo, Register, ReportData, Sha256Digest, TrustAnchorSet};
 
-use crate::collateral::{CollateralError, CollateralSource};
+use crate::appraisal::{Established, LaunchedSnp, LoggedTd};
+use crate::collateral::{AmdSource, CollateralError, CollateralSource};
 use crate::encoding::{Attestation, Platform, StackKind};
-use crate::event_log::{MAX_EVENTS, replay};
+use crate::event_log::{MAX_EVENTS, RuntimeEvent, TdxEvent, replay};
 use crate::image::ImageSource;
+use crate::mr_config::{LaunchDocument, LaunchDocumentError, v3_digest};
 use crate::report_data::{self, HashAlgorithm, TAG_APP_DATA};
+use crate::snp::{self, SnpError, VerifiedSnp};
 use crate::tdx::{self, QuoteError, VerifiedTd};
 use crate::{Appraisal, IdentifyError, Mode, TrustAnchors};
 
@@ -19,6 +22,20 @@ pub enum AppraisalError {
     /// The quote does not hold.
     #[error(transparent)]
     Quote(#[from] QuoteError),
+    /// The SEV-SNP report does not hold.
+    #[error(transparent)]
+    Snp(#[from] SnpError),
+    /// The SEV-SNP launch was bound to another document.
+    #[error("HOST_DATA is {actual}, but the digest of mr_config is {expected}: another document")]
+    HostData {
+        /// Of the document beside the report.
+        expected: Sha256Digest,
+        /// Reported.
+        actual: Sha256Digest,
+    },
+    /// What the launch was bound to has another form.
+    #[error(transparent)]
+    Document(#[from] LaunchDocumentError),
     /// Nobody says whether the platform is current or revoked.
     #[error("collateral missing, so the TCB status is not reported: {0}")]
     CollateralMissing(#[source] CollateralError),
@@ -65,6 +82,7 @@ pub enum Expect<'a> {
 pub struct Verifier {
     anchors: TrustAnchors,
     collateral: Arc<dyn CollateralSource>,
+    amd: Option<Arc<dyn AmdSource>>,
     clock: Clock,
     needs_collateral: bool,
     images: Option<Arc<dyn ImageSource>>,
@@ -76,10 +94,19 @@ impl Verifier {
         Self {
             anchors,
             collateral,
+            amd: None,
             clock,
             needs_collateral: true,
             images: None,
         }
+    }
+
+    /// Asks `source` for AMD's certificates and revocation lists. Without one, SEV-SNP
+    /// evidence lacks its collateral.
+    #[must_use]
+    pub fn with_amd(mut self, source: Arc<dyn AmdSource>) -> Self {
+        self.amd = Some(source);
+        self
     }
 
     /// Measures images that carry no measurements from their files.
@@ -114,39 +141,46 @@ impl Verifier {
         expected: Expect<'_>,
     ) -> Result<Appraisal, AppraisalError> {
         let now = self.clock.now_unix();
-        let (td, event_log) = match &evidence.platform {
-            Platform::Tdx { quote, event_log } => (self.verify_tdx(quote, now).await?, event_log),
-            other => return Err(AppraisalError::UnsupportedPlatform(other.kind())),
-        };
-        let events = &evidence.stack.runtime_events;
-        if let Some(count) = [events.len(), event_log.len()]
-            .into_iter()
-            .find(|count| *count > MAX_EVENTS)
-        {
-            return Err(AppraisalError::TooManyEvents(count));
+        match &evidence.platform {
+            Platform::Tdx { quote, event_log } => {
+                let td = self.verify_tdx(quote, now).await?;
+                check_report_data(evidence, &td.report.report_data, expected)?;
+                let logged = logged(&td, event_log, &evidence.stack.runtime_events)?;
+                Ok(Appraisal {
+                    anchors: self.anchors.set(),
+                    verified_at: now,
+                    tcb_status: td.tcb_status,
+                    advisory_ids: td.advisory_ids,
+                    tcb_outdated_since: td.tcb_outdated_since,
+                    device_id: td.device_id,
+                    platform: Established::Tdx(logged),
+                    vm_config: evidence.vm_config(),
+                })
+            }
+            Platform::SevSnp {
+                report,
+                cert_chain,
+                mr_config,
+            } => {
+                let guest = self.verify_snp(report, cert_chain, now).await?;
+                check_report_data(evidence, &guest.report.report_data, expected)?;
+                let document = bound_document(mr_config, &guest.report.host_data)?;
+                Ok(Appraisal {
+                    anchors: self.anchors.set(),
+                    verified_at: now,
+                    tcb_status: guest.tcb_status,
+                    advisory_ids: vec![],
+                    tcb_outdated_since: None,
+                    device_id: guest.device_id,
+                    platform: Established::SevSnp(LaunchedSnp {
+                        report: guest.report,
+                        document,
+                    }),
+                    vm_config: evidence.vm_config(),
+                })
+            }
+            other => Err(AppraisalError::UnsupportedPlatform(other.kind())),
         }
-        if let Some(event) = events.iter().find(|event| event.event.contains(':')) {
-            return Err(AppraisalError::EventName(event.event.clone()));
-        }
-        check_report_data(evidence, &td.report.report_data, expected)?;
-        let [.., quoted] = td.report.rtmr;
-        let replayed = replay(events);
-        if replayed != quoted {
-            return Err(AppraisalError::EventLog { replayed, quoted });
-        }
-        Ok(Appraisal {
-            anchors: self.anchors.set(),
-            verified_at: now,
-            tee_variant: TeeVariant::Tdx,
-            tcb_status: td.tcb_status,
-            advisory_ids: td.advisory_ids,
-            tcb_outdated_since: td.tcb_outdated_since,
-            device_id: td.device_id,
-            report: td.report,
-            event_log: event_log.clone(),
-            runtime_events: events.clone(),
-            vm_config: evidence.vm_config(),
-        })
     }
 
     /// Who appraised evidence is: [`Appraisal::identify`], with the images that this
@@ -205,6 +239,89 @@ impl Verifier {
             }
         }
     }
+
+    async fn verify_snp(
+        &self,
+        report: &[u8],
+        cert_chain: &[Vec<u8>],
+        now: u64,
+    ) -> Result<VerifiedSnp, AppraisalError> {
+        let snp::Signer { vcek: id, given } = snp::signer(report, cert_chain)?;
+        if self.anchors.amd_root(id.product).is_none() {
+            return Err(SnpError::NoRoot(id.product).into());
+        }
+        let missing = AppraisalError::CollateralMissing;
+        let amd = self.amd.as_ref().ok_or(CollateralError::NoAmdSource);
+        let issuer = match &amd {
+            Ok(amd) => amd.issuer(id.product, now).await,
+            Err(none) => Err(none.clone()),
+        };
+        let ask = match (&given.ask, &issuer) {
+            (Some(ask), _) => ask,
+            (None, Ok(issuer)) => &issuer.ask,
+            (None, Err(error)) => return Err(missing(error.clone())),
+        };
+        let vcek = match given.vcek {
+            Some(vcek) => Arc::new(vcek),
+            None => amd
+                .map_err(missing)?
+                .vcek(&id, now)
+                .await
+                .map_err(missing)?,
+        };
+        let crl = issuer.as_ref().ok().map(|issuer| issuer.crl.as_slice());
+        let material = snp::Material {
+            product: id.product,
+            ask,
+            vcek: &vcek,
+            crl,
+        };
+        // Evidence that is forged anyway should be called forged.
+        let verified = snp::verify(report, &material, &self.anchors, now)?;
+        match issuer {
+            Err(error) if self.needs_collateral => Err(missing(error)),
+            _ => Ok(verified),
+        }
+    }
+}
+
+/// A TD and its log, if the log is what was measured.
+fn logged(
+    td: &VerifiedTd,
+    event_log: &[TdxEvent],
+    events: &[RuntimeEvent],
+) -> Result<LoggedTd, AppraisalError> {
+    if let Some(count) = [events.len(), event_log.len()]
+        .into_iter()
+        .find(|count| *count > MAX_EVENTS)
+    {
+        return Err(AppraisalError::TooManyEvents(count));
+    }
+    if let Some(event) = events.iter().find(|event| event.event.contains(':')) {
+        return Err(AppraisalError::EventName(event.event.clone()));
+    }
+    let [.., quoted] = td.report.rtmr;
+    let replayed = replay(events);
+    if replayed != quoted {
+        return Err(AppraisalError::EventLog { replayed, quoted });
+    }
+    Ok(LoggedTd {
+        report: td.report.clone(),
+        event_log: event_log.to_vec(),
+        runtime_events: events.to_vec(),
+    })
+}
+
+/// The document that HOST_DATA commits to, by its exact bytes.
+fn bound_document(text: &str, host_data: &Sha256Digest) -> Result<LaunchDocument, AppraisalError> {
+    let expected = Sha256Digest::new(v3_digest(text.as_bytes()));
+    if expected != *host_data {
+        return Err(AppraisalError::HostData {
+            expected,
+            actual: *host_data,
+        });
+    }
+    Ok(LaunchDocument::parse(text)?)
 }
 
 fn check_report_data(

@@ -176,12 +176,12 @@ async fn acpi_tables_and_memory_are_measured() {
     let mut request = world.request();
     request.acpi_tables = b"other".to_vec();
     let other = world.boot(&request).await;
-    assert_ne!(good.report().rtmr[0], other.report().rtmr[0]);
+    assert_ne!(good.td().unwrap().rtmr[0], other.td().unwrap().rtmr[0]);
     let _: Empty = world.control.call("Stop", &stop).await.unwrap();
     let mut request = world.request();
     request.memory_size = 4 << 30;
     let larger = world.boot(&request).await;
-    assert_ne!(good.report().rtmr[0], larger.report().rtmr[0]);
+    assert_ne!(good.td().unwrap().rtmr[0], larger.td().unwrap().rtmr[0]);
     assert!(
         larger.identify(Mode::BootTime, None).is_err(),
         "its claim is 2 GiB"

@@ -4,9 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bylaw_attest::collateral::{Directory, Fixed, Pccs};
+use bylaw_attest::collateral::{AMD_KDS, Directory, Fixed, Kds, Pccs};
 use bylaw_attest::{
-    Attestation, Collateral, CollateralSource, GetQuoteAnswer, MAX_LEN, TrustAnchors, Verifier,
+    Attestation, Collateral, CollateralSource, GetQuoteAnswer, MAX_LEN, TrustAnchorError,
+    TrustAnchors, Verifier,
 };
 use bylaw_ratls::RaTlsCert;
 use bylaw_ratls::tls::{ServerTrust, client};
@@ -26,27 +27,42 @@ pub(crate) struct TrustArgs {
         default_value = "https://pccs.phala.network"
     )]
     collateral: String,
+    /// AMD's certificates and revocation lists: a KDS URL, or a directory of its answers.
+    #[arg(long, env = "BYLAW_AMD_KDS", default_value = AMD_KDS)]
+    amd_kds: String,
     /// Verify as of this Unix time instead of now.
     #[arg(long)]
     at: Option<u64>,
     /// Trust this TDX root (PEM) instead of Intel's: for simulated evidence.
     #[arg(long, env = "BYLAW_ROOT_CA")]
     root_ca: Option<PathBuf>,
+    /// Trust these SEV-SNP roots (PEM, named ARK-Milan and so on) instead of AMD's.
+    #[arg(long, env = "BYLAW_AMD_ROOT_CA")]
+    amd_root_ca: Option<PathBuf>,
 }
 
 impl TrustArgs {
     pub(crate) fn verifier(&self) -> Result<Verifier, Failure> {
         let clock = self.at.map_or_else(Clock::system, Clock::fixed);
-        Ok(Verifier::new(self.anchors()?, self.source()?, clock))
+        let amd = Kds::new(&self.amd_kds).map_err(|error| Failure::Unusable(error.to_string()))?;
+        Ok(Verifier::new(self.anchors()?, self.source()?, clock).with_amd(Arc::new(amd)))
     }
 
     fn anchors(&self) -> Result<TrustAnchors, Failure> {
-        let Some(path) = &self.root_ca else {
-            return Ok(TrustAnchors::vendor());
+        let unusable = |option: &str, path: &Path, error: TrustAnchorError| {
+            Failure::Unusable(format!("{option} {}: {error}", path.display()))
         };
-        let pem = read(path)?;
-        TrustAnchors::with_tdx_root(&pem)
-            .map_err(|error| Failure::Unusable(format!("--root-ca {}: {error}", path.display())))
+        let anchors = match &self.root_ca {
+            None => TrustAnchors::vendor(),
+            Some(path) => TrustAnchors::with_tdx_root(&read(path)?)
+                .map_err(|error| unusable("--root-ca", path, error))?,
+        };
+        match &self.amd_root_ca {
+            None => Ok(anchors),
+            Some(path) => anchors
+                .with_amd_roots(&read(path)?)
+                .map_err(|error| unusable("--amd-root-ca", path, error)),
+        }
     }
 
     fn source(&self) -> Result<Arc<dyn CollateralSource>, Failure> {
@@ -200,6 +216,12 @@ fn parse(source: &str, bytes: &[u8]) -> Result<Found, Failure> {
 /// A quote starts with its version (4 or 5, little-endian); an attestation does not.
 fn binary(source: &str, bytes: &[u8]) -> Result<Found, Failure> {
     let unusable = |error: &dyn std::fmt::Display| Failure::Unusable(format!("{source}: {error}"));
+    if bytes.len() == bylaw_attest::snp::REPORT_LEN {
+        return Err(unusable(
+            &"an SEV-SNP report alone says neither what was launched nor for whom: give the \
+              attestation that holds it",
+        ));
+    }
     if let [version, 0, ..] = bytes
         && *version != 0
     {

@@ -1,6 +1,6 @@
 //! `bylaw explain`: every rule with its inputs, passed or failed.
 
-use bylaw_attest::{Appraisal, AppraisalError, Expect, Mode};
+use bylaw_attest::{Appraisal, AppraisalError, Expect, Mode, Report};
 use bylaw_chain::{Decision, Denial, PolicySource, RuleVerdict};
 use bylaw_types::{BootInfo, TcbStatus};
 use clap::Args as ClapArgs;
@@ -54,19 +54,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
         Ok(appraisal) => appraisal,
         Err(failure) => return Err(failure),
     };
-    let mut rules = vec![
-        rule(
-            "signatures",
-            true,
-            "quote, quoting enclave and PCK chain to a trust anchor",
-        ),
-        rule(
-            "event log",
-            true,
-            format!("replays to RTMR3 {}", appraisal.report().rtmr[3]),
-        ),
-        platform_rule(&appraisal),
-    ];
+    let mut rules = evidence_rules(&appraisal);
+    rules.push(platform_rule(&appraisal));
     let who = match appraisal.identify(Mode::Full, None) {
         Ok(who) => who,
         Err(error) => {
@@ -133,6 +122,35 @@ pub(crate) async fn appraise(
                 .await
                 .map_err(unverified)
         }
+    }
+}
+
+/// What verifying the evidence has shown.
+fn evidence_rules(appraisal: &Appraisal) -> Vec<Rule> {
+    match appraisal.report() {
+        Report::Tdx(td) => {
+            let [.., rtmr3] = td.rtmr;
+            vec![
+                rule(
+                    "signatures",
+                    true,
+                    "quote, quoting enclave and PCK chain to a trust anchor",
+                ),
+                rule("event log", true, format!("replays to RTMR3 {rtmr3}")),
+            ]
+        }
+        Report::SevSnp(guest) => vec![
+            rule(
+                "signatures",
+                true,
+                "report and VCEK chain to a trust anchor; chip and TCB are the certificate's",
+            ),
+            rule(
+                "launch document",
+                true,
+                format!("its digest is HOST_DATA {}", guest.host_data),
+            ),
+        ],
     }
 }
 

@@ -1,7 +1,8 @@
 //! `bylaw verify`.
 
-use bylaw_attest::tdx::VerifiedTd;
-use bylaw_attest::{Appraisal, AppraisalError, Expect, Mode, Verifier};
+use bylaw_attest::snp::SnpReport;
+use bylaw_attest::tdx::{TdReport, VerifiedTd};
+use bylaw_attest::{Appraisal, AppraisalError, Expect, Mode, Report as Signed, Verifier};
 use bylaw_types::{ReportData, TcbStatus, TrustAnchorSet};
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
@@ -75,7 +76,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<(), Failure> {
 /// Says so loudly when evidence is not judged under the vendor's roots.
 pub(crate) fn warn_of_other_roots(output: &Output, anchors: &TrustAnchorSet) {
     if !anchors.is_vendor() {
-        output.say("NOT VENDOR EVIDENCE: verified under the root given, not under Intel's");
+        output.say("NOT VENDOR EVIDENCE: verified under the roots given, not under the vendors'");
     }
 }
 
@@ -187,25 +188,17 @@ fn of_quote(td: &VerifiedTd, anchors: &TrustAnchorSet) -> Report {
 }
 
 fn of_appraisal(appraisal: &Appraisal) -> Report {
-    let td = appraisal.report();
-    let [rtmr0, rtmr1, rtmr2, rtmr3] = td.rtmr;
     let mut lines = vec![
         ("tcb", tcb(appraisal.tcb_status(), appraisal.advisory_ids())),
         ("anchors", appraisal.anchors().to_string()),
         ("device", appraisal.device_id().to_string()),
-        ("mrtd", td.mrtd.to_string()),
-        ("rtmr0", rtmr0.to_string()),
-        ("rtmr1", rtmr1.to_string()),
-        ("rtmr2", rtmr2.to_string()),
-        (
-            "rtmr3",
-            format!(
-                "{rtmr3} (replays from {} events)",
-                appraisal.runtime_events().len()
-            ),
-        ),
-        ("report data", td.report_data.to_string()),
     ];
+    let (measured, mut value) = match appraisal.report() {
+        Signed::Tdx(td) => of_td(td, appraisal.runtime_events().len()),
+        Signed::SevSnp(guest) => of_snp(guest),
+    };
+    lines.extend(measured);
+    lines.push(("report data", appraisal.report_data().to_string()));
     let identity = appraisal.identify(Mode::Full, None);
     match &identity {
         Ok(who) => {
@@ -221,17 +214,60 @@ fn of_appraisal(appraisal: &Appraisal) -> Report {
         }
         Err(error) => lines.push(("identity", format!("not established: {error}"))),
     }
-    Report {
-        lines,
-        value: json!({
-            "tcb_status": appraisal.tcb_status(), "advisory_ids": appraisal.advisory_ids(),
-            "trust_anchors": appraisal.anchors(), "device_id": appraisal.device_id(),
-            "mrtd": td.mrtd, "rtmr": td.rtmr, "report_data": td.report_data,
-            "identity": identity.as_ref().ok(),
-            "identity_error": identity.as_ref().err().map(ToString::to_string),
-            "verified_at": appraisal.verified_at(),
-        }),
+    for (name, fact) in [
+        ("tcb_status", json!(appraisal.tcb_status())),
+        ("advisory_ids", json!(appraisal.advisory_ids())),
+        ("trust_anchors", json!(appraisal.anchors())),
+        ("device_id", json!(appraisal.device_id())),
+        ("report_data", json!(appraisal.report_data())),
+        ("identity", json!(identity.as_ref().ok())),
+        (
+            "identity_error",
+            json!(identity.as_ref().err().map(ToString::to_string)),
+        ),
+        ("verified_at", json!(appraisal.verified_at())),
+    ] {
+        value[name] = fact;
     }
+    Report { lines, value }
+}
+
+/// What was measured, for people and for programs.
+type Measured = (Vec<(&'static str, String)>, Value);
+
+fn of_td(td: &TdReport, events: usize) -> Measured {
+    let [rtmr0, rtmr1, rtmr2, rtmr3] = td.rtmr;
+    let lines = vec![
+        ("mrtd", td.mrtd.to_string()),
+        ("rtmr0", rtmr0.to_string()),
+        ("rtmr1", rtmr1.to_string()),
+        ("rtmr2", rtmr2.to_string()),
+        ("rtmr3", format!("{rtmr3} (replays from {events} events)")),
+    ];
+    (lines, json!({ "mrtd": td.mrtd, "rtmr": td.rtmr }))
+}
+
+fn of_snp(guest: &SnpReport) -> Measured {
+    let tcb = |bytes: [u8; 8]| hex::encode(bytes);
+    let lines = vec![
+        ("measurement", guest.measurement.to_string()),
+        (
+            "host data",
+            format!("{} (digest of mr_config)", guest.host_data),
+        ),
+        ("policy", format!("{:#x}", guest.policy)),
+        (
+            "events",
+            "not measured on SEV-SNP, so none is believed".to_owned(),
+        ),
+    ];
+    let value = json!({
+        "measurement": guest.measurement, "host_data": guest.host_data,
+        "policy": guest.policy, "report_version": guest.version,
+        "reported_tcb": tcb(guest.reported_tcb), "current_tcb": tcb(guest.current_tcb),
+        "committed_tcb": tcb(guest.committed_tcb), "launch_tcb": tcb(guest.launch_tcb),
+    });
+    (lines, value)
 }
 
 fn print(output: &Output, found: &Found, verdict: Verdict, report: Report) {

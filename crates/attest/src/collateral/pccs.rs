@@ -1,18 +1,15 @@
 //! Collateral from a PCCS-compatible service (Intel PCS API v4 paths).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use dcap_qvl::QuoteCollateralV3;
 use reqwest::header::HeaderMap;
 
+use super::http::{self, TIMEOUT, http_client};
 use super::{Collateral, CollateralError, CollateralSource};
 use crate::tdx::CollateralKey;
 
-/// Longest answer that is read, in bytes. Real ones have up to 30,000.
-const MAX_ANSWER: usize = 1024 * 1024;
-const TIMEOUT: Duration = Duration::from_secs(10);
 const PCK_CRL_CHAIN: &[&str] = &["sgx-pck-crl-issuer-chain"];
 const TCB_INFO_CHAIN: &[&str] = &["tcb-info-issuer-chain", "sgx-tcb-info-issuer-chain"];
 const QE_IDENTITY_CHAIN: &[&str] = &["sgx-enclave-identity-issuer-chain"];
@@ -46,32 +43,7 @@ impl Pccs {
     }
 
     async fn get(&self, path: &str) -> Result<(HeaderMap, Vec<u8>), CollateralError> {
-        let url = format!("{}{path}", self.base);
-        let failed = |reason: String| CollateralError::Unreachable {
-            url: url.clone(),
-            reason,
-        };
-        let mut answer = self
-            .client
-            .get(&url)
-            .send()
-            .await
-            .map_err(|error| failed(with_sources(&error)))?;
-        if !answer.status().is_success() {
-            return Err(failed(format!("status {}", answer.status())));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer
-            .chunk()
-            .await
-            .map_err(|error| failed(with_sources(&error)))?
-        {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_ANSWER {
-                return Err(failed(format!("answer exceeds {MAX_ANSWER} bytes")));
-            }
-        }
-        Ok((answer.headers().clone(), body))
+        http::get(&self.client, &format!("{}{path}", self.base)).await
     }
 
     /// Collateral for quotes of enclaves, where [`CollateralSource`] is about those of TDs.
@@ -153,38 +125,6 @@ impl CollateralSource for Pccs {
     ) -> Result<Arc<Collateral>, CollateralError> {
         self.fetch(key, "tdx").await.map(Arc::new)
     }
-}
-
-/// A client for HTTPS: WebPKI roots, ring. `timeout` is for a whole request.
-///
-/// # Errors
-/// When TLS cannot be set up.
-pub fn http_client(timeout: Duration) -> Result<reqwest::Client, String> {
-    let roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .timeout(timeout)
-        .build()
-        .map_err(|error| with_sources(&error))
-}
-
-/// An error's sentence and those of its causes, which reqwest leaves out.
-pub fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 /// Some services send CRLs as hex text.

@@ -42,6 +42,15 @@ pub enum SnpImageError {
     /// `sev_snp_measurement` has another form.
     #[error("sev_snp_measurement is not usable: {0}")]
     Material(String),
+    /// There is nothing to recompute the launch digest from.
+    #[error(
+        "no image is proven: vm_config carries no sev_snp_measurement. Boot an image that has \
+         measurement.snp.cbor"
+    )]
+    NoMeasurement,
+    /// vm_config has another form.
+    #[error("vm_config is not usable: {0}")]
+    Config(String),
     /// The checksum file does not list the document.
     #[error("image {image} does not commit to this measurement document: {reason}")]
     NotCommitted {
@@ -68,6 +77,25 @@ pub enum SnpImageError {
         /// Reported.
         actual: Register,
     },
+}
+
+/// What of vm_config matters here. Unknown keys are ignored: they select nothing.
+#[derive(Deserialize)]
+struct SnpVmConfig {
+    sev_snp_measurement: Option<String>,
+}
+
+/// Proves which image a guest with this MEASUREMENT and vm_config booted.
+///
+/// # Errors
+/// As [`prove_snp`], and for a vm_config without `sev_snp_measurement`.
+pub fn prove_snp_vm(vm_config: &str, measurement: &Register) -> Result<OsImageHash, SnpImageError> {
+    let config: SnpVmConfig = serde_json::from_str(vm_config)
+        .map_err(|error| SnpImageError::Config(error.to_string()))?;
+    let material = config
+        .sev_snp_measurement
+        .ok_or(SnpImageError::NoMeasurement)?;
+    prove_snp(&material, measurement)
 }
 
 /// Proves which image a guest with this MEASUREMENT booted.
@@ -103,4 +131,4 @@ pub fn prove_snp(material: &str, measurement: &Register) -> Result<OsImageHash, 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

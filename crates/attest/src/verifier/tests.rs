@@ -1,3 +1,5 @@
+mod snp;
+
 use bylaw_types::{OsImageHash, TcbStatus};
 
 use super::*;
@@ -84,8 +86,11 @@ async fn the_other_real_evidence_has_its_known_measurements_but_no_proven_image(
         let events = appraisal.runtime_events();
         let measured = crate::event_log::field(events, "key-provider").unwrap();
         let provider = if provider { measured } else { &[] };
-        assert_eq!(appraisal.mr_system(provider).to_string(), system);
-        assert_eq!(appraisal.mr_aggregated(mode).to_string(), aggregated);
+        let Established::Tdx(td) = &appraisal.platform else {
+            panic!("TDX");
+        };
+        assert_eq!(td.report.mr_system(provider).to_string(), system);
+        assert_eq!(td.mr_aggregated(mode).to_string(), aggregated);
     }
     // The image it booted has no measurement document, so there is no identity.
     assert_eq!(
@@ -224,13 +229,13 @@ async fn another_claimed_image_is_refused() {
 
 #[tokio::test]
 async fn other_platforms_are_named_not_guessed() {
-    let bytes = include_bytes!("../../../../test/vectors/attest/sev_snp_attestation.bin");
+    let bytes = include_bytes!("../../../../test/vectors/attest/nitro_attestation.bin");
     let evidence = Attestation::decode(bytes).unwrap();
     let error = without_collateral()
         .appraise(&evidence, Expect::Anything)
         .await
         .unwrap_err();
-    assert_eq!(error, AppraisalError::UnsupportedPlatform("sev-snp"));
+    assert_eq!(error, AppraisalError::UnsupportedPlatform("nitro-enclave"));
 }
 
 #[tokio::test]

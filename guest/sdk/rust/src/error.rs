@@ -131,6 +131,9 @@ impl From<AppraisalError> for VerifyError {
             AppraisalError::Quote(error) => error.into(),
             AppraisalError::CollateralMissing(_) => Self::Collateral(text),
             AppraisalError::UnsupportedPlatform(name) => Self::UnsupportedPlatform(name.to_owned()),
+            AppraisalError::Snp(_)
+            | AppraisalError::HostData { .. }
+            | AppraisalError::Document(_) => Self::UnsupportedPlatform("sev-snp".to_owned()),
             AppraisalError::ReportData { .. } => Self::ReportData(text),
             AppraisalError::EventLog { .. }
             | AppraisalError::EventName(_)

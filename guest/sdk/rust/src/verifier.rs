@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bylaw_attest::collateral::{Fixed, Pccs};
 use bylaw_attest::event_log::field;
 use bylaw_attest::{
-    Collateral, CollateralError, CollateralSource, TrustAnchors, mr_config, report_data,
+    Collateral, CollateralError, CollateralSource, Platform, TrustAnchors, mr_config, report_data,
 };
 use bylaw_types::clock::Clock;
 use bylaw_types::{
@@ -132,6 +132,10 @@ impl Verifier {
         evidence: &Evidence,
         expect: &Expect,
     ) -> Result<Appraisal, VerifyError> {
+        let platform = &evidence.platform;
+        if !matches!(platform, Platform::Tdx { .. }) {
+            return Err(VerifyError::UnsupportedPlatform(platform.kind().to_owned()));
+        }
         let bound = expect.bound()?;
         let challenge = bound.first().ok_or_else(unbound)?;
         let inner = bylaw_attest::Verifier::new(
@@ -164,6 +168,9 @@ pub fn report_data_for_tls_key(spki_der: &[u8]) -> ReportData {
 }
 
 fn read(inner: bylaw_attest::Appraisal) -> Result<Appraisal, VerifyError> {
+    let td = inner
+        .td()
+        .ok_or_else(|| VerifyError::UnsupportedPlatform(inner.tee_variant().to_string()))?;
     let events = inner.runtime_events();
     let malformed = |name: &str, error: &dyn std::fmt::Display| {
         VerifyError::EventLog(format!("measured event `{name}`: {error}"))
@@ -181,11 +188,9 @@ fn read(inner: bylaw_attest::Appraisal) -> Result<Appraisal, VerifyError> {
         .map(|bytes| InstanceId::try_from(bytes).map_err(|error| malformed("instance-id", &error)))
         .transpose()?;
     if let Some(hash) = &compose_hash {
-        mr_config::check(&inner.report().mr_config_id, hash).map_err(|error| {
-            VerifyError::ComposeHash {
-                expected: format!("what MRCONFIGID {} binds", error.register),
-                actual: hash.to_string(),
-            }
+        mr_config::check(&td.mr_config_id, hash).map_err(|error| VerifyError::ComposeHash {
+            expected: format!("what MRCONFIGID {} binds", error.register),
+            actual: hash.to_string(),
         })?;
     }
     let provider = field(events, "key-provider").unwrap_or_default();
@@ -193,16 +198,16 @@ fn read(inner: bylaw_attest::Appraisal) -> Result<Appraisal, VerifyError> {
         tcb_status: inner.tcb_status(),
         advisory_ids: inner.advisory_ids().to_vec(),
         device_id: inner.device_id(),
-        mrtd: inner.report().mrtd,
-        rtmr: inner.report().rtmr,
+        mrtd: td.mrtd,
+        rtmr: td.rtmr,
         report_data: *inner.report_data(),
         app_id,
         compose_hash,
         instance_id,
         // A provider that is not what is measured today is no provider that can be expected.
         key_provider: serde_json::from_slice::<KeyProviderInfo>(provider).ok(),
-        mr_system: inner.report().mr_system(provider),
-        mr_aggregated: inner.report().mr_aggregated(&inner.report().rtmr[3]),
+        mr_system: td.mr_system(provider),
+        mr_aggregated: td.mr_aggregated(&td.rtmr[3]),
         inner,
     })
 }

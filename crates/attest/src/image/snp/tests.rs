@@ -50,6 +50,14 @@ fn material(document: &SnpDocument) -> (SnpMaterial, OsImageHash) {
     )
 }
 
+/// A vm_config that proves the image of the real report, and that image.
+pub(crate) fn real_vm_config() -> (String, OsImageHash) {
+    let (material, image) = material(&fixture().0);
+    let material = serde_json::to_string(&material).unwrap();
+    let config = serde_json::json!({ "sev_snp_measurement": material });
+    (config.to_string(), image)
+}
+
 fn prove(material: &SnpMaterial, measurement: &Register) -> Result<OsImageHash, SnpImageError> {
     prove_snp(&serde_json::to_string(material).unwrap(), measurement)
 }
