@@ -37,8 +37,14 @@ pub struct Config {
     pub site_name: String,
     /// PEM of a TDX root other than Intel's; changes every derived key.
     pub tdx_root_ca: Option<PathBuf>,
+    /// PEM of SEV-SNP roots other than AMD's; changes every derived key.
+    pub amd_root_ca: Option<PathBuf>,
     /// PCCS base URL or a directory of collateral.
     pub collateral: String,
+    /// Base URL of AMD's key service, or a directory of its answers.
+    pub amd_kds: String,
+    /// SEV-SNP guests get keys too.
+    pub sev_snp_key_release: bool,
     /// The chain and the contract.
     pub chain: RpcConfig,
     /// Where images that carry no measurements come from; `None` proves none of them.
@@ -87,6 +93,7 @@ pub enum ConfigError {
 pub struct Raw {
     data_dir: PathBuf,
     site_name: String,
+    sev_snp_key_release: bool,
     rpc: RawRpc,
     onboard: RawOnboard,
     admin: RawAdmin,
@@ -142,12 +149,14 @@ struct RawAttester {
 #[serde(deny_unknown_fields)]
 struct RawTrust {
     tdx_root_ca: PathBuf,
+    amd_root_ca: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawCollateral {
     source: String,
+    amd_kds: String,
 }
 
 impl TryFrom<Raw> for Config {
@@ -185,6 +194,14 @@ impl TryFrom<Raw> for Config {
                 "must be a PCCS URL or a directory",
             ));
         }
+        if raw.collateral.amd_kds.is_empty() {
+            return Err(value(
+                "collateral.amd_kds",
+                "",
+                "must be the URL of AMD's key service or a directory of its answers",
+            ));
+        }
+        let given = |path: PathBuf| (!path.as_os_str().is_empty()).then_some(path);
         Ok(Self {
             data_dir: raw.data_dir,
             rpc_listen: address("rpc.listen", &raw.rpc.listen)?,
@@ -195,9 +212,11 @@ impl TryFrom<Raw> for Config {
             admin,
             attester: raw.attester.endpoint,
             site_name: raw.site_name,
-            tdx_root_ca: (!raw.trust.tdx_root_ca.as_os_str().is_empty())
-                .then_some(raw.trust.tdx_root_ca),
+            tdx_root_ca: given(raw.trust.tdx_root_ca),
+            amd_root_ca: given(raw.trust.amd_root_ca),
             collateral: raw.collateral.source,
+            amd_kds: raw.collateral.amd_kds,
+            sev_snp_key_release: raw.sev_snp_key_release,
             chain,
             images: raw.images.map(image_store).transpose()?,
         })
@@ -295,6 +314,9 @@ mod tests {
         assert_eq!(config.chain.finality, bylaw_chain::Finality::Finalized);
         assert_eq!(config.chain.agreement, 1);
         assert!(config.tdx_root_ca.is_none());
+        assert!(config.amd_root_ca.is_none());
+        assert_eq!(config.amd_kds, bylaw_attest::collateral::AMD_KDS);
+        assert!(!config.sev_snp_key_release, "somebody has to want it");
         assert!(config.admin.is_none());
     }
 

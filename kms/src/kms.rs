@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bylaw_attest::{Appraisal, Verifier};
 use bylaw_chain::PolicySource;
 use bylaw_types::clock::Clock;
-use bylaw_types::{ChainId, ContractAddress, ReportData};
+use bylaw_types::{ChainId, ContractAddress, ReportData, TeeVariant};
 
 use crate::identity::{Certificates, OWN_MODE, Own};
 use crate::log::ReleaseLog;
@@ -25,6 +25,8 @@ pub struct Kms {
     pub(crate) metrics: Metrics,
     pub(crate) chain_id: ChainId,
     pub(crate) kms_auth: ContractAddress,
+    /// SEV-SNP guests get keys too.
+    sev_snp_key_release: bool,
     /// What this KMS is; does not change while it runs.
     own: Appraisal,
 }
@@ -40,6 +42,7 @@ impl Kms {
         policy: Arc<dyn PolicySource>,
         log: ReleaseLog,
         clock: Clock,
+        sev_snp_key_release: bool,
     ) -> Result<Arc<Self>, crate::identity::OwnError> {
         let certificates = Certificates::issue(&roots, &own, clock.now_unix()).await?;
         let (_, appraisal) = own.attest(&ReportData::new([0; 64])).await?;
@@ -53,8 +56,23 @@ impl Kms {
             log,
             clock,
             metrics: Metrics::default(),
+            sev_snp_key_release,
             own: appraisal,
         }))
+    }
+
+    /// Whether this KMS releases anything to this kind of TEE, whatever the contract says.
+    ///
+    /// # Errors
+    /// [`Refusal::NotEnabled`].
+    pub(crate) fn check_enabled(&self, tee_variant: TeeVariant) -> Result<(), Refusal> {
+        match tee_variant {
+            TeeVariant::SevSnp if !self.sev_snp_key_release => Err(Refusal::NotEnabled {
+                platform: "amd sev-snp",
+                setting: "sev_snp_key_release",
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Asks the contract whether this KMS may serve, as of now.

@@ -28,6 +28,16 @@ pub enum Refusal {
     /// The evidence does not hold.
     #[error("evidence not verified: {0}")]
     Evidence(#[from] AppraisalError),
+    /// This KMS is not set to release anything to such a platform.
+    #[error(
+        "{platform} key release is not enabled: this KMS has {setting} = false in its settings"
+    )]
+    NotEnabled {
+        /// As people call it.
+        platform: &'static str,
+        /// What would have to be true.
+        setting: &'static str,
+    },
     /// The evidence holds but does not establish an identity.
     #[error("identity not established: {0}")]
     Identity(#[from] IdentifyError),
@@ -100,7 +110,9 @@ impl Kms {
 
     async fn appraise(&self, request: &Request) -> Result<Appraisal, Refusal> {
         let expected = Expect::RaTlsKey(&request.bound_to);
-        Ok(self.verifier.appraise(&request.evidence, expected).await?)
+        let appraisal = self.verifier.appraise(&request.evidence, expected).await?;
+        self.check_enabled(appraisal.tee_variant())?;
+        Ok(appraisal)
     }
 
     async fn identify(

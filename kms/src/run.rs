@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use bylaw_attest::collateral::{Cached, Directory, Pccs};
+use bylaw_attest::collateral::{AmdSource, Cached, CachedAmd, Directory, Kds, Pccs};
 use bylaw_attest::{CollateralSource, TrustAnchors, Verifier};
 use bylaw_attester::attester_from;
 use bylaw_chain::{PolicySource, RpcPolicy};
@@ -34,7 +34,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tracing::warn!(anchors = %anchors.set(), "trust anchors are not the vendors': \
             keys of this KMS are not production keys");
     }
-    let mut verifier = Verifier::new(anchors, collateral_source(&config, &store)?, clock.clone());
+    let mut verifier = Verifier::new(anchors, collateral_source(&config, &store)?, clock.clone())
+        .with_amd(amd_source(&config, &store)?);
     if let Some(images) = &config.images {
         verifier = verifier.with_images(Arc::new(ImageStore::new(images.clone())?));
     }
@@ -52,7 +53,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let sealing_key = own.attester().sealing_key(SEALING_CONTEXT).await?;
     let roots = store.open_root(&sealing_key, own.verifier().anchors())?;
     let log = store.release_log()?;
-    let kms = Kms::new(roots, own, policy, log, clock).await?;
+    let kms = Kms::new(roots, own, policy, log, clock, config.sev_snp_key_release).await?;
     match kms.check_self().await {
         Ok(()) => tracing::info!("allowed to serve by KmsAuth"),
         // It stays up and refuses: the contract may allow it at any block.
@@ -158,13 +159,20 @@ fn read_token(admin: &config::Admin) -> anyhow::Result<String> {
 }
 
 fn trust_anchors(config: &Config) -> anyhow::Result<TrustAnchors> {
-    let Some(path) = &config.tdx_root_ca else {
-        return Ok(TrustAnchors::vendor());
+    let anchors = match &config.tdx_root_ca {
+        None => TrustAnchors::vendor(),
+        Some(path) => {
+            let context = || format!("trust.tdx_root_ca {}", path.display());
+            let pem = std::fs::read(path).with_context(context)?;
+            TrustAnchors::with_tdx_root(&pem).with_context(context)?
+        }
     };
-    let pem =
-        std::fs::read(path).with_context(|| format!("trust.tdx_root_ca {}", path.display()))?;
-    TrustAnchors::with_tdx_root(&pem)
-        .with_context(|| format!("trust.tdx_root_ca {}", path.display()))
+    let Some(path) = &config.amd_root_ca else {
+        return Ok(anchors);
+    };
+    let context = || format!("trust.amd_root_ca {}", path.display());
+    let pem = std::fs::read(path).with_context(context)?;
+    anchors.with_amd_roots(&pem).with_context(context)
 }
 
 fn collateral_source(config: &Config, store: &Store) -> anyhow::Result<Arc<dyn CollateralSource>> {
@@ -174,4 +182,9 @@ fn collateral_source(config: &Config, store: &Store) -> anyhow::Result<Arc<dyn C
         return Ok(Arc::new(Cached::new(Pccs::new(source)?, Some(tree))));
     }
     Ok(Arc::new(Cached::new(Directory::new(source), None)))
+}
+
+fn amd_source(config: &Config, store: &Store) -> anyhow::Result<Arc<dyn AmdSource>> {
+    let kds = Kds::new(&config.amd_kds)?;
+    Ok(Arc::new(CachedAmd::new(kds, Some(store.amd_collateral()?))))
 }

@@ -28,6 +28,7 @@ impl Refusal {
         match self {
             Self::NoEvidence => "no_evidence",
             Self::Evidence(_) => "evidence_not_verified",
+            Self::NotEnabled { .. } => "platform_not_enabled",
             Self::Identity(_) => "identity_not_established",
             Self::Denied(_) => "denied",
             Self::Doubt(_) => "policy_unknown",

@@ -247,6 +247,14 @@ impl Store {
     pub fn collateral(&self) -> Result<sled::Tree, StoreError> {
         Ok(self.db.open_tree("collateral")?)
     }
+
+    /// Cached answers of AMD's key service.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn amd_collateral(&self) -> Result<sled::Tree, StoreError> {
+        Ok(self.db.open_tree("amd-collateral")?)
+    }
 }
 
 fn associated(public: &PublicRoot) -> Result<Vec<u8>, StoreError> {

@@ -35,8 +35,12 @@ pub struct Config {
     pub chain: Option<RpcConfig>,
     /// PEM of a TDX root other than Intel's.
     pub tdx_root_ca: Option<PathBuf>,
+    /// PEM of SEV-SNP roots other than AMD's.
+    pub amd_root_ca: Option<PathBuf>,
     /// PCCS URL or directory.
     pub collateral: String,
+    /// Base URL of AMD's key service, or a directory.
+    pub amd_kds: String,
     /// Encrypted variables.
     pub environment: EnvironmentFiles,
     /// What the VM consists of besides the TEE.
@@ -149,12 +153,14 @@ struct RawKms {
 #[serde(deny_unknown_fields)]
 struct RawTrust {
     tdx_root_ca: PathBuf,
+    amd_root_ca: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawCollateral {
     source: String,
+    amd_kds: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -226,7 +232,9 @@ impl TryFrom<Raw> for Config {
             kms_urls: raw.kms.urls,
             chain,
             tdx_root_ca: non_empty(raw.trust.tdx_root_ca),
+            amd_root_ca: non_empty(raw.trust.amd_root_ca),
             collateral: raw.collateral.source,
+            amd_kds: raw.collateral.amd_kds,
             environment: EnvironmentFiles {
                 file: raw.environment.file,
                 output: non_empty(raw.environment.output),

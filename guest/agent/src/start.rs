@@ -1,10 +1,9 @@
 //! From a measured VM to an app with its keys.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use bylaw_attest::collateral::{Cached, Directory, Pccs};
+use bylaw_attest::collateral::{Cached, CachedAmd, Directory, Kds, Pccs};
 use bylaw_attest::event_log::{self, SYSTEM_READY};
 use bylaw_attest::{
     AppInfo, Appraisal, CollateralSource, Expect, Mode, RuntimeEvent, TrustAnchors, Verifier,
@@ -39,7 +38,7 @@ pub async fn start(
     clock: Clock,
 ) -> anyhow::Result<App> {
     let verifier = verifier(config, &clock)?;
-    let at_start = appraise(&verifier, &*attester).await?;
+    let (at_start, logged) = appraise(&verifier, &*attester).await?;
     let who = at_start.identify(Mode::Full, None)?;
     if who.compose_hash != compose.hash() {
         anyhow::bail!(
@@ -52,7 +51,7 @@ pub async fn start(
     let provider = found.secrets.provider.info();
     measure(
         &*attester,
-        at_start.runtime_events(),
+        &logged,
         compose
             .manifest()
             .storage_fs
@@ -63,7 +62,7 @@ pub async fn start(
     )
     .await?;
 
-    let appraisal = appraise(&verifier, &*attester).await?;
+    let (appraisal, logged) = appraise(&verifier, &*attester).await?;
     let boot_info = appraisal.identify(Mode::Full, None)?;
     let app_info = appraisal.app_info(Mode::Full, None)?;
     environment::open(
@@ -77,7 +76,7 @@ pub async fn start(
         keys: KeyCache::new(found.secrets.app_key()?),
         k256_signature: found.secrets.k256_signature.clone(),
         signer: signer(found, app_info, &verifier, &*attester, &clock).await?,
-        events: EventBudget::of(appraisal.runtime_events()),
+        events: EventBudget::of(&logged),
         caches: Caches::default(),
         gpu_attestation: config.system.gpu_attestation.clone(),
         app_cert: String::new(),
@@ -98,13 +97,18 @@ pub async fn start(
     Ok(app)
 }
 
-/// This VM's own evidence, by the verifier it applies to others.
-async fn appraise(verifier: &Verifier, attester: &dyn Attester) -> anyhow::Result<Appraisal> {
+/// This VM's own evidence, by the verifier it applies to others, and the events that it has
+/// logged: on SEV-SNP nothing measures them, but this VM may go by its own log.
+async fn appraise(
+    verifier: &Verifier,
+    attester: &dyn Attester,
+) -> anyhow::Result<(Appraisal, Vec<RuntimeEvent>)> {
     let challenge = ReportData::new([0; 64]);
     let evidence = attester.attest(&challenge).await?;
-    Ok(verifier
+    let appraisal = verifier
         .appraise(&evidence, Expect::ReportData(&challenge))
-        .await?)
+        .await?;
+    Ok((appraisal, evidence.stack.runtime_events))
 }
 
 /// Keys, and the way back to the KMS that gave them, if one did.
@@ -280,7 +284,8 @@ fn verifier(config: &Config, clock: &Clock) -> anyhow::Result<Verifier> {
     } else {
         Arc::new(Cached::new(Directory::new(source), None))
     };
-    Ok(Verifier::new(anchors, collateral, clock.clone()))
+    let amd = Arc::new(CachedAmd::new(Kds::new(&config.amd_kds)?, None));
+    Ok(Verifier::new(anchors, collateral, clock.clone()).with_amd(amd))
 }
 
 /// Whose evidence counts.
@@ -288,14 +293,18 @@ fn verifier(config: &Config, clock: &Clock) -> anyhow::Result<Verifier> {
 /// # Errors
 /// A root that cannot be read.
 pub(crate) fn anchors(config: &Config) -> anyhow::Result<TrustAnchors> {
-    match &config.tdx_root_ca {
-        None => Ok(TrustAnchors::vendor()),
-        Some(path) => trust_root(path),
-    }
-}
-
-fn trust_root(path: &Path) -> anyhow::Result<TrustAnchors> {
-    let context = || format!("trust.tdx_root_ca {}", path.display());
+    let anchors = match &config.tdx_root_ca {
+        None => TrustAnchors::vendor(),
+        Some(path) => {
+            let context = || format!("trust.tdx_root_ca {}", path.display());
+            let pem = std::fs::read(path).with_context(context)?;
+            TrustAnchors::with_tdx_root(&pem).with_context(context)?
+        }
+    };
+    let Some(path) = &config.amd_root_ca else {
+        return Ok(anchors);
+    };
+    let context = || format!("trust.amd_root_ca {}", path.display());
     let pem = std::fs::read(path).with_context(context)?;
-    TrustAnchors::with_tdx_root(&pem).with_context(context)
+    anchors.with_amd_roots(&pem).with_context(context)
 }
