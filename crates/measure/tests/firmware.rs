@@ -3,7 +3,10 @@
 
 mod support;
 
-use bylaw_attest::image::snp::launch_digest;
+use ::sev::measurement::snp::{SnpMeasurementArgs, calc_snp_ovmf_hash, snp_calc_launch_digest};
+use ::sev::measurement::vmsa::{GuestFeatures, VMMType};
+use ::sev::parser::ByteParser;
+use bylaw_attest::image::snp::{firmware_digest, launch_digest};
 use bylaw_measure::tdvf::Tdvf;
 use bylaw_measure::{DocumentError, FirmwareError, document, sev};
 use proptest::prelude::*;
@@ -123,6 +126,55 @@ fn launch_digests_are_those_of_another_program() {
         let digest = launch_digest(&document, vcpus, kind, 1).unwrap();
         assert_eq!(digest.to_string(), fact["digest"], "{kind}");
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// The `sev` crate measures files; a KMS has only the document that an image commits to.
+    #[test]
+    fn launch_digests_are_those_of_the_sev_crate(
+        kernel in proptest::collection::vec(any::<u8>(), 1..300),
+        initrd in proptest::collection::vec(any::<u8>(), 0..300),
+        cmdline in "[a-z=. ]{0,80}",
+        vcpus in 1u32..9,
+        vcpu_type in proptest::sample::select(vec![
+            "EPYC", "EPYC-v4", "EPYC-Rome", "EPYC-Milan-v2", "EPYC-Genoa-v1", "epyc-turin",
+        ]),
+        guest_features in 1u64..(1 << 16),
+    ) {
+        let firmware = hollow_firmware("ovmf-amdsev");
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            bylaw_types::file::write_atomic(&path, bytes).unwrap();
+            path
+        };
+        let document = sev::document(&firmware, &kernel, &initrd, &cmdline).unwrap();
+        let digest = launch_digest(&document, vcpus, vcpu_type, guest_features).unwrap();
+        let other = snp_calc_launch_digest(SnpMeasurementArgs {
+            vcpus,
+            vcpu_type: vcpu_type.try_into().unwrap(),
+            ovmf_file: file("firmware", &firmware),
+            guest_features: GuestFeatures::from_bytes(&guest_features.to_le_bytes()).unwrap(),
+            kernel_file: Some(file("kernel", &kernel)),
+            initrd_file: Some(file("initrd", &initrd)),
+            append: Some(cmdline.trim()),
+            ovmf_hash_str: Some(&document.ovmf_hash.to_string()),
+            vmm_type: Some(VMMType::QEMU),
+        }).unwrap();
+        prop_assert_eq!(digest.to_string(), other.get_hex_ld());
+    }
+}
+
+#[test]
+fn the_firmwares_own_digest_is_that_of_the_sev_crate() {
+    let firmware = hollow_firmware("ovmf-amdsev");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("firmware");
+    bylaw_types::file::write_atomic(&path, &firmware).unwrap();
+    let other = calc_snp_ovmf_hash(path).unwrap().get_hex_ld();
+    assert_eq!(firmware_digest(&firmware).unwrap().to_string(), other);
 }
 
 proptest! {

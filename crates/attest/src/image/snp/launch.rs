@@ -189,9 +189,10 @@ fn signature(vcpu_type: &str) -> Result<u32, LaunchError> {
         }
         "epyc-milan" | "epyc-milan-v1" | "epyc-milan-v2" => Ok(0xa0_0f11),
         "epyc-genoa" | "epyc-genoa-v1" => Ok(0xa1_0f10),
+        "epyc-turin" | "epyc-turin-v1" | "epyc-turin-v2" => Ok(0xb0_0f00),
         _ => Err(LaunchError(format!(
-            "vCPU type {vcpu_type:?}; known are EPYC, EPYC-Rome, EPYC-Milan and EPYC-Genoa, \
-             with QEMU's version suffixes"
+            "vCPU type {vcpu_type:?}; known are EPYC, EPYC-Rome, EPYC-Milan, EPYC-Genoa \
+             and EPYC-Turin, with QEMU's version suffixes"
         ))),
     }
 }
