@@ -120,7 +120,7 @@ impl Node {
         });
         for dir in records {
             let path = dir.path().to_owned();
-            match Vm::load(dir).await {
+            match Vm::load(dir, node.config.event_buffer_size).await {
                 Ok(vm) => node.adopt(vm),
                 Err(error) => {
                     tracing::error!(path = %path.display(), %error, "a VM's record cannot be read; it is left alone");

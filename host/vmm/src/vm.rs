@@ -1,6 +1,7 @@
 //! One VM: what it is, whether it should run, and the process that runs it.
 
 mod events;
+mod journal;
 mod status;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use crate::process::{LOCK_FILE, Process, find, lock_soon};
 use crate::record::{InstanceInfo, Manifest, RecordError, State, WorkDir, shared};
 
 pub use events::{NotifyError, RateLimit};
+use journal::Journal;
 pub use status::Status;
 
 /// A VM.
@@ -26,6 +28,8 @@ pub struct Vm {
     /// Told when anything of the view changes that the supervisor looks at.
     pub changed: Notify,
     view: Mutex<View>,
+    /// What its guest said, on the disk.
+    journal: Mutex<Journal>,
 }
 
 /// What is known of a VM; the record on disk is the same or older by one write.
@@ -74,6 +78,7 @@ impl Vm {
     /// A new VM, not running.
     pub fn new(dir: WorkDir, manifest: Manifest, state: State) -> Self {
         Self {
+            journal: Mutex::new(Journal::new(&dir)),
             dir,
             operation: tokio::sync::Mutex::default(),
             changed: Notify::new(),
@@ -96,11 +101,12 @@ impl Vm {
         }
     }
 
-    /// A VM from its record, with its process if one runs.
+    /// A VM from its record, with its process if one runs and the last `keep` events of its
+    /// guest.
     ///
     /// # Errors
     /// [`RecordError`].
-    pub async fn load(dir: WorkDir) -> Result<Self, RecordError> {
+    pub async fn load(dir: WorkDir, keep: usize) -> Result<Self, RecordError> {
         let manifest = dir.manifest()?;
         let state = dir.state()?;
         let launch: Option<Launch> = match dir.file(LAUNCH_FILE).exists() {
@@ -133,6 +139,9 @@ impl Vm {
             view.process = process.map(Arc::new);
             view.instance_id = instance_id;
             view.removing = removing;
+        }
+        if let Err(error) = vm.recall(keep) {
+            tracing::warn!(vm = vm.id(), %error, "what its guest said before cannot be read");
         }
         Ok(vm)
     }
@@ -205,9 +214,9 @@ impl View {
         self.launching || self.process.is_some()
     }
 
-    /// Forgets what the guest of the start before said.
-    pub fn begin(&mut self, launch: Launch) {
+    fn begin(&mut self, launch: Launch) {
         self.launch = Some(launch);
+        self.launching = true;
         self.ended = None;
         self.events.clear();
         self.boot_progress.clear();

@@ -9,7 +9,7 @@ use bylaw_rpc::message::vmm::{
     GetInfoResponse, Id, PortMapping, ResizeVmRequest, StatusRequest, StatusResponse,
     SvListResponse, UpdateVmRequest, VmConfiguration,
 };
-use bylaw_rpc::{Client, Empty};
+use bylaw_rpc::{Client, ClientError, Empty};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{COMPOSE, Vmm, free_port, request};
 
@@ -23,6 +23,23 @@ fn port(host_port: u16, host_address: &str) -> PortMapping {
         vm_port: 80,
         host_address: host_address.into(),
     }
+}
+
+/// Where the guest of a VM reaches its host, as this machine reaches it.
+fn host_api(vmm: &Vmm, id: &str) -> String {
+    let text = std::fs::read(vmm.path("vm").join(id).join("shared/.sys-config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let url = config["host_api_url"].as_str().unwrap();
+    url.replace("10.0.2.2", "127.0.0.1")
+}
+
+/// What a guest says to its host.
+async fn say(url: &str, event: &str, payload: &str) -> Result<Empty, ClientError> {
+    let said = Notification {
+        event: event.into(),
+        payload: payload.into(),
+    };
+    Client::new(url).unwrap().call("Notify", &said).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,25 +169,8 @@ async fn a_vm_that_dies_is_started_again_and_one_that_powers_off_is_not() {
     })
     .await;
 
-    let text = std::fs::read(vmm.path("vm").join(&id).join("shared/.sys-config.json")).unwrap();
-    let config: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    let url = config["host_api_url"]
-        .as_str()
-        .unwrap()
-        .replace("10.0.2.2", "127.0.0.1");
-    let say = |url: String, event: &str, payload: &str| {
-        let said = Notification {
-            event: event.into(),
-            payload: payload.into(),
-        };
-        async move {
-            Client::new(&url)
-                .unwrap()
-                .call::<_, Empty>("Notify", &said)
-                .await
-        }
-    };
-    say(url.clone(), "boot.progress", "opening the disk")
+    let url = host_api(&vmm, &id);
+    say(&url, "boot.progress", "opening the disk")
         .await
         .unwrap();
     let vm = vmm.vm(&id).await;
@@ -183,12 +183,9 @@ async fn a_vm_that_dies_is_started_again_and_one_that_powers_off_is_not() {
         url.replace(&id, "00000000-0000-4000-8000-000000000000"),
         format!("http://127.0.0.1:{}/api", vmm.host_port),
     ] {
-        assert!(
-            say(wrong.clone(), "boot.error", "x").await.is_err(),
-            "{wrong}"
-        );
+        assert!(say(&wrong, "boot.error", "x").await.is_err(), "{wrong}");
     }
-    say(url.clone(), "shutdown.progress", "powering off")
+    say(&url, "shutdown.progress", "powering off")
         .await
         .unwrap();
     assert_eq!(vmm.vm(&id).await.status, "stopping");
@@ -198,7 +195,7 @@ async fn a_vm_that_dies_is_started_again_and_one_that_powers_off_is_not() {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     assert!(vmm.qemus().is_empty(), "it stays off");
     assert!(
-        say(url, "boot.progress", "x").await.is_err(),
+        say(&url, "boot.progress", "x").await.is_err(),
         "nobody speaks for it any more"
     );
 }
@@ -213,10 +210,22 @@ async fn a_restarted_vmm_finds_its_vms_and_their_processes() {
     };
     let second = vmm.create(stopped).await.unwrap();
     let before = vmm.qemus();
+    let url = host_api(&vmm, &id);
+    say(&url, "boot.progress", "opening the disk")
+        .await
+        .unwrap();
+    say(&url, "boot.error", "the disk does not open")
+        .await
+        .unwrap();
+    let told = vmm.vm(&id).await;
     vmm.crash();
     assert_eq!(vmm.qemus(), before, "VMs outlive the VMM");
     vmm.run().await;
     assert_eq!(vmm.qemus(), before);
+    let vm = vmm.vm(&id).await;
+    assert_eq!(vm.events, told.events, "and what their guests said");
+    assert_eq!(vm.boot_progress, "opening the disk");
+    assert_eq!(vm.boot_error, "the disk does not open");
     let all: StatusResponse = vmm.call("Status", &StatusRequest::default()).await.unwrap();
     let states: Vec<_> = all
         .vms
@@ -251,4 +260,13 @@ async fn a_restarted_vmm_finds_its_vms_and_their_processes() {
     // An adopted process is stopped like one of our own.
     vmm.order("StopVm", &id).await.unwrap();
     assert!(vmm.qemus().is_empty());
+    // Why it did not boot is known until it is started again.
+    vmm.crash();
+    vmm.run().await;
+    assert_eq!(vmm.vm(&id).await.boot_error, "the disk does not open");
+    vmm.order("StartVm", &id).await.unwrap();
+    vmm.crash();
+    vmm.run().await;
+    let vm = vmm.vm(&id).await;
+    assert!(vm.running && vm.boot_error.is_empty() && vm.events.is_empty());
 }

@@ -193,7 +193,7 @@ impl Node {
                         vm.changed.notify_one();
                     }
                 }
-                Err(_) => match Vm::load(dir).await {
+                Err(_) => match Vm::load(dir, self.config.event_buffer_size).await {
                     Ok(vm) => {
                         self.adopt(vm);
                         response.loaded += 1;

@@ -174,9 +174,7 @@ impl Node {
             vm.dir.write(LAUNCH_FILE, &launch)?;
             let _ = std::fs::remove_file(vm.dir.file(QMP_SOCKET));
             let child = self.spawn(vm, &launch)?;
-            let mut view = vm.view();
-            view.begin(launch.clone());
-            view.launching = true;
+            vm.begin(launch.clone());
             (launch, child)
         };
         self.come_up(vm, &launch, child).await

@@ -4,12 +4,15 @@
 //! but what people see of this VM, whether it is started again after it powered off, and
 //! the file that says who it is.
 
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bylaw_rpc::message::vmm::GuestEvent;
 use tokio::time::Instant;
 
-use super::Vm;
+use super::journal::Journal;
+use super::{View, Vm};
+use crate::launch::Launch;
 use crate::record::{InstanceInfo, RecordError, State, shared};
 
 /// Longest text, in bytes.
@@ -90,27 +93,67 @@ impl Vm {
             return Ok(());
         }
         match event {
-            "boot.progress" => body.clone_into(&mut self.view().boot_progress),
-            "boot.error" => body.clone_into(&mut self.view().boot_error),
-            "shutdown.progress" => {
-                body.clone_into(&mut self.view().shutdown_progress);
-                if body == "powering off" {
-                    self.set_state(State::STOPPED)?;
-                }
-            }
+            "boot.progress" | "boot.error" => {}
+            "shutdown.progress" if body == "powering off" => self.set_state(State::STOPPED)?,
+            "shutdown.progress" => {}
             "instance.info" => self.identify(body)?,
             other => return Err(NotifyError::Unknown(other.chars().take(64).collect())),
         }
-        let mut view = self.view();
-        view.events.push_back(GuestEvent {
+        let event = GuestEvent {
             event: event.to_owned(),
             body: body.to_owned(),
             timestamp: at_ms,
+        };
+        // Held until both have it, so that they have it in the same order.
+        let mut journal = self.journal();
+        let start = self.start();
+        let is_due = journal.append(&start, &event);
+        self.view().hear(event, keep);
+        let kept = is_due.and_then(|is_due| match is_due {
+            true => journal.write(&start, &self.view().heard()),
+            false => Ok(()),
         });
-        while view.events.len() > keep {
-            view.events.pop_front();
+        if let Err(error) = kept {
+            // People see it all the same, until the VMM ends.
+            tracing::warn!(vm = self.id(), %error, "an event is not on the disk");
         }
         Ok(())
+    }
+
+    /// What its guest said to the VMM before this one.
+    pub(super) fn recall(&self, keep: usize) -> std::io::Result<()> {
+        let start = self
+            .view()
+            .launch
+            .as_ref()
+            .map(|launch| launch.nonce.clone());
+        let events = self.journal().restore(start.as_deref())?;
+        let mut view = self.view();
+        for event in events {
+            view.hear(event, keep);
+        }
+        Ok(())
+    }
+
+    /// A start: what the guest of the one before said is forgotten.
+    pub fn begin(&self, launch: Launch) {
+        if let Err(error) = self.journal().clear() {
+            tracing::warn!(vm = self.id(), %error, "events of the last start stay on the disk");
+        }
+        self.view().begin(launch);
+    }
+
+    /// Nonce of the last start.
+    fn start(&self) -> String {
+        let view = self.view();
+        let launch = view.launch.as_ref();
+        launch
+            .map(|launch| launch.nonce.clone())
+            .unwrap_or_default()
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn identify(&self, body: &str) -> Result<(), NotifyError> {
@@ -133,6 +176,48 @@ impl Vm {
         }
         self.view().instance_id = Some(info.instance_id).filter(|id| !id.is_empty());
         Ok(())
+    }
+}
+
+impl View {
+    /// Takes in what the guest said; of events, the last `keep` stay.
+    fn hear(&mut self, event: GuestEvent, keep: usize) {
+        if let Some(text) = self.text_of(&event.event) {
+            text.clone_from(&event.body);
+        }
+        self.events.push_back(event);
+        while self.events.len() > keep {
+            self.events.pop_front();
+        }
+    }
+
+    fn text_of(&mut self, event: &str) -> Option<&mut String> {
+        match event {
+            "boot.progress" => Some(&mut self.boot_progress),
+            "boot.error" => Some(&mut self.boot_error),
+            "shutdown.progress" => Some(&mut self.shutdown_progress),
+            _ => None,
+        }
+    }
+
+    /// The events whose hearing leads to this view.
+    fn heard(&mut self) -> Vec<GuestEvent> {
+        let timestamp = self.events.front().map_or(0, |event| event.timestamp);
+        let mut events: Vec<GuestEvent> = Vec::new();
+        // What is said last of each may be older than every event that is kept.
+        for name in ["boot.progress", "boot.error", "shutdown.progress"] {
+            let body = self.text_of(name).cloned().unwrap_or_default();
+            if !body.is_empty() {
+                events.push(GuestEvent {
+                    event: name.to_owned(),
+                    body,
+                    timestamp,
+                });
+            }
+        }
+        events.retain(|old| self.events.iter().all(|event| event.event != old.event));
+        events.extend(self.events.iter().cloned());
+        events
     }
 }
 
@@ -168,6 +253,53 @@ mod tests {
             .collect();
         assert_eq!(bodies, ["step 2", "step 3", "step 4"]);
         assert_eq!(view.boot_progress, "step 4");
+    }
+
+    /// What people see.
+    fn seen(vm: &Vm) -> (Vec<String>, String, String) {
+        let view = vm.view();
+        let bodies = view.events.iter().map(|event| event.body.clone());
+        let (progress, error) = (view.boot_progress.clone(), view.boot_error.clone());
+        (bodies.collect(), progress, error)
+    }
+
+    #[tokio::test]
+    async fn what_was_said_is_known_after_a_restart() {
+        let run = tempfile::tempdir().unwrap();
+        let vm = vm(run.path());
+        vm.notify("boot.progress", "booting", 1, 3).unwrap();
+        vm.notify("boot.error", "no keys", 2, 3).unwrap();
+        let again = Vm::load(vm.dir.clone(), 3).await.unwrap();
+        assert_eq!(seen(&again), seen(&vm));
+        assert_eq!(seen(&again).2, "no keys");
+        again.notify("shutdown.progress", "stopping", 3, 3).unwrap();
+        let third = Vm::load(vm.dir.clone(), 2).await.unwrap();
+        let (bodies, _, error) = seen(&third);
+        assert_eq!(bodies, ["no keys", "stopping"], "as many as are kept");
+        assert_eq!(error, "no keys");
+        assert_eq!(third.view().events[0].timestamp, 2);
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_talks_on_fills_no_disk() {
+        let run = tempfile::tempdir().unwrap();
+        let vm = vm(run.path());
+        vm.notify("boot.error", "why", 0, 3).unwrap();
+        // Every byte of it takes six on the disk.
+        let long = "\u{1}".repeat(MAX_BODY);
+        let mut largest = 0;
+        for at in 1..200 {
+            vm.view().limit = RateLimit::default();
+            vm.notify("boot.progress", &long, at, 3).unwrap();
+            let length = std::fs::metadata(vm.dir.file("events.jsonl"))
+                .unwrap()
+                .len();
+            largest = largest.max(length);
+        }
+        assert!(largest < 400 * 1024, "{largest}");
+        let again = Vm::load(vm.dir.clone(), 3).await.unwrap();
+        assert_eq!(seen(&again), seen(&vm));
+        assert_eq!(seen(&again).2, "why", "older than every event that is kept");
     }
 
     #[tokio::test]
