@@ -86,7 +86,7 @@ async fn sealing_key(
 ) -> Result<GetSealingKeyResponse, RpcError> {
     let vm = caller(node, context)?;
     let Some(address) = &node.config.key_provider else {
-        let text = "this node has no key provider (key_provider.enabled = false)";
+        let text = "this machine has no key provider (key_provider.enabled = false in vmm.toml)";
         return Err(RpcError::new("no_key_provider", text));
     };
     if request.quote.is_empty() || request.quote.len() > MAX_QUOTE {
@@ -96,11 +96,8 @@ async fn sealing_key(
     let key = key_provider::sealing_key(address, &request.quote)
         .await
         .map_err(|error| {
-            tracing::warn!(vm = vm.id(), address, %error, "the key provider gives no key");
-            RpcError::new(
-                "key_provider",
-                format!("the key provider gives no key: {error}"),
-            )
+            tracing::warn!(vm = vm.id(), %error, "no sealing key");
+            RpcError::new("key_provider", error)
         })?;
     Ok(GetSealingKeyResponse {
         encrypted_key: key.encrypted_key,
