@@ -69,7 +69,7 @@ pub(crate) async fn obtain(
     let answer: GetSealingKeyResponse = host
         .call("GetSealingKey", &GetSealingKeyRequest { quote })
         .await
-        .context("the key provider of this machine, asked through the host")?;
+        .context("the sealing enclave of this machine, asked through the host")?;
     let enclave = verify(&answer.provider_quote, config, clock)
         .await
         .context("the key provider's quote")?;

@@ -234,14 +234,7 @@ impl Log {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let from = lines.iter().rposition(|line| line.starts_with("Error:"));
         match from {
-            Some(from) => tail(
-                lines
-                    .iter()
-                    .skip(from)
-                    .map(|line| line.trim_start_matches("Error:").to_owned() + "\n")
-                    .collect::<String>()
-                    .as_bytes(),
-            ),
+            Some(from) => tail(sentence(lines.iter().skip(from)).as_bytes()),
             None => format!(
                 "bylaw-agent ended ({status}): {}",
                 lines
@@ -251,6 +244,28 @@ impl Log {
             ),
         }
     }
+}
+
+/// `Error: a`, `Caused by:`, `0: b` as people write it: `a: b`.
+fn sentence<'a>(lines: impl Iterator<Item = &'a String>) -> String {
+    let mut sentence = String::new();
+    let mut separator = "; ";
+    for line in lines {
+        let line = line.trim_start_matches("Error:").trim();
+        if line == "Caused by:" {
+            separator = ": ";
+            continue;
+        }
+        let text = match line.split_once(": ") {
+            Some((number, text)) if number.parse::<u8>().is_ok() => text,
+            _ => line,
+        };
+        if !sentence.is_empty() && !text.is_empty() {
+            sentence.push_str(separator);
+        }
+        sentence.push_str(text);
+    }
+    sentence
 }
 
 /// The passphrase of the data disk: the key's lower-case hex.
@@ -346,11 +361,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let notify = dir.path().join("n").display().to_string();
         let script = r#"echo '{"level":"INFO"}' >&2
-            printf 'Error: KMS denied\n\nCaused by:\n    0: image not allowed\n' >&2; exit 1"#;
+            printf 'Error: KMS denied\nand more\n\nCaused by:\n    0: image not allowed\n' >&2
+            printf '    1: for a reason\n' >&2; exit 1"#;
         let error = wait_until_ready(&shell(script), &notify).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no app keys: KMS denied; Caused by:; 0: image not allowed"
+            "no app keys: KMS denied; and more: image not allowed: for a reason"
         );
         let error = wait_until_ready(&shell("echo odd >&2; exit 3"), &notify).await;
         let text = error.unwrap_err().to_string();
