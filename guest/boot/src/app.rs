@@ -22,6 +22,8 @@ const TOOLS: &str = "/run/bylaw/bin";
 const OURSELVES: &str = "/usr/lib/bylaw/bylaw-boot";
 /// Pulling large images over slow lines.
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
+/// The app's own script may be the app: it ends when it likes, as upstream's does.
+const NO_LIMIT: Duration = Duration::MAX;
 
 /// Sourced one after the other in one shell, as upstream does: a script may set variables
 /// for the next, and for the compose file.
@@ -67,6 +69,9 @@ pub enum AppError {
     /// Pre-launch script or containers.
     #[error("failed to start containers: {0}")]
     Containers(CommandError),
+    /// Pre-launch script or the app's own script.
+    #[error("bash_script: {0}")]
+    MainScript(CommandError),
     /// Nothing to run.
     #[error("app-compose.json has runner {runner} and no {missing}")]
     Nothing {
@@ -147,13 +152,16 @@ impl<'a> App<'a> {
             let path = Path::new(SCRIPTS).join(format!("init-script.{at}"));
             write_private(&path, script.as_bytes()).map_err(file(&path))?;
         }
-        self.shell(INIT, "").await.map_err(AppError::InitScript)
+        let done = self.shell(INIT, "", PATIENCE).await;
+        done.map_err(AppError::InitScript)
     }
 
     /// Runs the pre-launch script and starts the containers, or the app's own script.
     ///
+    /// Returns when the containers are started, or when the script has ended.
+    ///
     /// # Errors
-    /// [`AppError::Containers`].
+    /// [`AppError::Containers`], [`AppError::MainScript`].
     pub async fn start(&self, host: &Host) -> Result<(), AppError> {
         if let Some(script) = &self.fields.pre_launch_script {
             host.progress("pre-launch").await;
@@ -161,13 +169,14 @@ impl<'a> App<'a> {
             write_private(&path, script.as_bytes()).map_err(file(&path))?;
         }
         let manifest = self.compose.manifest();
-        let (path, text, missing, last, progress) = match manifest.runner.as_str() {
+        let (path, text, missing, last, progress, limit) = match manifest.runner.as_str() {
             "bash" => (
                 "/run/bylaw/main.sh",
                 &self.fields.bash_script,
                 "bash_script",
                 BASH,
                 "running main script",
+                NO_LIMIT,
             ),
             _ => (
                 COMPOSE_FILE,
@@ -175,6 +184,7 @@ impl<'a> App<'a> {
                 "docker_compose_file",
                 COMPOSE,
                 "starting containers",
+                PATIENCE,
             ),
         };
         let text = text.as_ref().ok_or_else(|| AppError::Nothing {
@@ -182,9 +192,11 @@ impl<'a> App<'a> {
             missing,
         })?;
         write_atomic(Path::new(path), text.as_bytes()).map_err(file(Path::new(path)))?;
-        self.shell(&format!("{START}{last}"), progress)
-            .await
-            .map_err(AppError::Containers)
+        let done = self.shell(&format!("{START}{last}"), progress, limit).await;
+        done.map_err(match manifest.runner.as_str() {
+            "bash" => AppError::MainScript,
+            _ => AppError::Containers,
+        })
     }
 
     /// Stops the containers; they keep their data.
@@ -203,13 +215,18 @@ impl<'a> App<'a> {
         }
     }
 
-    async fn shell(&self, script: &str, progress: &str) -> Result<(), CommandError> {
+    async fn shell(
+        &self,
+        script: &str,
+        progress: &str,
+        limit: Duration,
+    ) -> Result<(), CommandError> {
         let mut variables = self.variables.clone();
         variables.insert("START_TEXT".to_owned(), progress.to_owned());
         Command::new("bash", ["-c", script])
             .variables(&variables)
             .directory(WORK)
-            .within(PATIENCE)
+            .within(limit)
             .on_console()
             .await
     }

@@ -217,6 +217,8 @@ mod tests {
             .await
             .unwrap_err();
         assert!(matches!(error, CommandError::Start { .. }), "{error}");
+        let endless = Command::new("true", [""; 0]).within(Duration::MAX);
+        endless.output().await.unwrap();
         let error = Command::new("sleep", ["60"])
             .within(Duration::from_millis(50))
             .output()

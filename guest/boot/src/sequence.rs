@@ -148,8 +148,9 @@ pub async fn boot(supervisor: &mut Supervisor, host: &mut Host) -> Result<(), Bo
     let mirror = &shared.sys_config.docker_registry;
     containers::start(&compose, has_scripts, mirror, supervisor)?;
     containers::wait_until_ready(host).await?;
-    app.start(host).await?;
+    // Before the app's own script, which may run for ever.
     kernel::seal_modules()?;
+    app.start(host).await?;
     host.progress("done").await;
     Ok(())
 }
