@@ -124,7 +124,8 @@ pub async fn boot(supervisor: &mut Supervisor, host: &mut Host) -> Result<(), Bo
     // Keys.
     if compose.manifest().secure_time {
         host.progress("setting the clock").await;
-        clock::set_from_network().await?;
+        supervisor.start(clock::daemon()?);
+        clock::wait_until_set().await?;
     }
     host.progress("requesting app keys").await;
     agent::start(&tee, &shared.sys_config, supervisor).await?;

@@ -37,6 +37,8 @@ pub struct Settings<'a> {
     pub flavor: Flavor,
     /// Our programs.
     pub binaries: &'a Binaries,
+    /// A folder whose files are laid over the root file system.
+    pub overlay: Option<&'a Path>,
     /// Packages on this machine.
     pub cache: &'a Cache,
     /// The image directory; replaced if it is one already.
@@ -105,6 +107,7 @@ fn assemble(
         lock,
         flavor,
         binaries,
+        overlay,
         out,
         ..
     } = *settings;
@@ -141,6 +144,7 @@ fn assemble(
             kernel: &kernel,
             stages: &stages,
             binaries,
+            overlay,
             epoch,
         },
     )?;

@@ -8,7 +8,11 @@ use crate::tree;
 use crate::{Binaries, Flavor, ImageError, Package, Recipe, tool};
 
 /// Files of ours: path, content, whether it can be run.
-const FILES: [(&str, &[u8]); 5] = [
+const FILES: [(&str, &[u8]); 6] = [
+    (
+        "etc/chrony/chrony.conf",
+        include_bytes!("../rootfs/etc/chrony/chrony.conf"),
+    ),
     ("etc/group", include_bytes!("../rootfs/etc/group")),
     ("etc/hosts", include_bytes!("../rootfs/etc/hosts")),
     (
@@ -46,6 +50,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) kernel: &'a Kernel,
     pub(crate) stages: &'a Stages,
     pub(crate) binaries: &'a Binaries,
+    /// Files of whoever builds, laid over everything else.
+    pub(crate) overlay: Option<&'a Path>,
     pub(crate) epoch: i64,
 }
 
@@ -84,6 +90,9 @@ pub(crate) fn lay_out(root: &Path, parts: &Parts<'_>) -> Result<(), ImageError> 
             &root.join(format!("usr/lib/bylaw/modules.{stage}")),
             list.as_bytes(),
         )?;
+    }
+    if let Some(overlay) = parts.overlay {
+        tree::lay_over(overlay, root)?;
     }
     tree::normalise(root, parts.epoch)?;
     let manifest = Manifest::of(

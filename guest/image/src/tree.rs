@@ -94,6 +94,30 @@ pub(crate) fn walk(root: &Path) -> Result<Vec<PathBuf>, TreeError> {
     Ok(found)
 }
 
+/// Copies every file of `from` to its place below `root`, in place of what is there.
+pub(crate) fn lay_over(from: &Path, root: &Path) -> Result<(), TreeError> {
+    for path in walk(from)? {
+        let (source, target) = (from.join(&path), root.join(&path));
+        let kind = fs::symlink_metadata(&source).map_err(|error| TreeError::new(&source, error))?;
+        // Written through, a link of the root would lead to a file of this machine.
+        let is_link = fs::symlink_metadata(&target).is_ok_and(|target| target.is_symlink());
+        let refuse = |reason: &str| {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, reason.to_owned());
+            Err(TreeError::new(&source, error))
+        };
+        if is_link {
+            return refuse("the image has a link of this name; use the name it leads to");
+        } else if kind.is_dir() {
+            create_dir(&target)?;
+        } else if kind.is_file() {
+            copy(&source, &target)?;
+        } else {
+            return refuse("only files and folders can be laid over the root");
+        }
+    }
+    Ok(())
+}
+
 /// Removes what `patterns` name below `root`: `*` stands for any part of one name, a folder goes with all it
 /// holds.
 pub(crate) fn prune(root: &Path, patterns: &[String]) -> Result<(), TreeError> {
@@ -219,6 +243,28 @@ mod tests {
             names(tree.path()),
             ["etc", "etc/hosts", "usr", "usr/bin", "usr/bin/sh"]
         );
+    }
+
+    #[test]
+    fn what_is_laid_over_replaces_files_and_follows_no_link() {
+        let tree = tree();
+        let over = tempfile::tempdir().unwrap();
+        write(&over.path().join("etc/hosts"), b"mine").unwrap();
+        write(&over.path().join("etc/chrony/chrony.conf"), b"mine").unwrap();
+        lay_over(over.path(), tree.path()).unwrap();
+        for path in ["etc/hosts", "etc/chrony/chrony.conf"] {
+            assert_eq!(read(&tree.path().join(path)).unwrap(), b"mine");
+        }
+        assert!(tree.path().join("etc/cron.d/x").exists(), "the rest stays");
+
+        write(&over.path().join("usr/bin/bash"), b"mine").unwrap();
+        let refused = lay_over(over.path(), tree.path()).unwrap_err();
+        assert!(refused.to_string().contains("usr/bin/bash"), "{refused}");
+        assert_eq!(read(&tree.path().join("usr/bin/sh")).unwrap(), b"x");
+        remove(&over.path().join("usr/bin/bash")).unwrap();
+        link(&over.path().join("etc/link"), "/etc/shadow").unwrap();
+        let refused = lay_over(over.path(), tree.path()).unwrap_err();
+        assert!(refused.source.to_string().contains("only files"));
     }
 
     #[test]

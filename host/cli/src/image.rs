@@ -29,6 +29,10 @@ pub(crate) enum Command {
         /// Folder with bylaw-init, bylaw-boot and bylaw-agent; without it they are built from --sources.
         #[arg(long, value_name = "DIR")]
         bin_dir: Option<PathBuf>,
+        /// Folder whose files are laid over the root file system, e.g. etc/chrony/chrony.conf
+        /// with time servers of your own; another hash.
+        #[arg(long, value_name = "DIR")]
+        overlay: Option<PathBuf>,
         /// Workspace to build the guest's programs from.
         #[arg(long, value_name = "DIR", default_value = ".")]
         sources: PathBuf,
@@ -73,8 +77,12 @@ pub(crate) async fn run(command: Command, output: &Output) -> Result<(), Failure
             flavor,
             out,
             bin_dir,
+            overlay,
             sources,
-        } => build(flavor, out, bin_dir.as_deref(), &sources, output).await,
+        } => {
+            let (bin_dir, overlay) = (bin_dir.as_deref(), overlay.as_deref());
+            build(flavor, out, bin_dir, overlay, &sources, output).await
+        }
         Command::Measure { directory } => {
             let hash = bylaw_image::measure(&directory)?;
             print_hash(&directory, &hash, output);
@@ -110,6 +118,7 @@ async fn build(
     flavor: Flavor,
     out: Option<PathBuf>,
     bin_dir: Option<&Path>,
+    overlay: Option<&Path>,
     sources: &Path,
     output: &Output,
 ) -> Result<(), Failure> {
@@ -136,6 +145,7 @@ async fn build(
         lock: &lock,
         flavor,
         binaries: &binaries,
+        overlay,
         cache: &Cache::of_user()?,
         out: &out,
     };

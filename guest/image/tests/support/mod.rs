@@ -71,6 +71,7 @@ pub(crate) fn image(flavor: Flavor, out: &Path) -> Built {
     });
     let (recipe, lock) = (Recipe::built_in().unwrap(), Lock::built_in().unwrap());
     let settings = Settings {
+        overlay: None,
         recipe: &recipe,
         lock: &lock,
         flavor,
