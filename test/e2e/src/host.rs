@@ -22,7 +22,7 @@ const READY: Duration = Duration::from_secs(30);
 /// A boot takes about 75 s here; a busy machine may need three times that.
 const BOOT: Duration = Duration::from_secs(240);
 /// This machine, as VMs on QEMU's user network see it.
-const GATEWAY: &str = "10.0.2.2";
+pub(crate) const GATEWAY: &str = "10.0.2.2";
 
 /// A running VMM.
 #[derive(Debug)]
@@ -34,6 +34,9 @@ pub struct Host {
     /// Its configuration.
     pub config: PathBuf,
     run_path: PathBuf,
+    images: PathBuf,
+    /// Where it looks for a key provider.
+    key_provider: u16,
     dir: PathBuf,
     process: Option<Process>,
 }
@@ -88,6 +91,14 @@ impl Host {
     /// # Errors
     /// With the log of what did not start.
     pub async fn start(world: &World, kms: &Kms) -> anyhow::Result<Self> {
+        Self::start_with(world, Some(kms), Path::new("qemu-system-x86_64")).await
+    }
+
+    /// Starts a VMM, with or without a KMS, whose VMs `qemu` runs.
+    ///
+    /// # Errors
+    /// With the log of what did not start.
+    pub async fn start_with(world: &World, kms: Option<&Kms>, qemu: &Path) -> anyhow::Result<Self> {
         let registry = Registry::start().await?;
         let dir = world.directory().join("host");
         let images = dir.join("images");
@@ -95,17 +106,20 @@ impl Host {
         std::os::unix::fs::symlink(image()?, images.join("bylaw"))?;
         let run_path = dir.join("vm");
         let config = dir.join("vmm.toml");
-        let (port, host_api) = (free_port()?, free_port()?);
+        let (port, host_api, key_provider) = (free_port()?, free_port()?, free_port()?);
+        let kms_url = kms.map(|kms| kms.url.as_str()).unwrap_or_default();
+        let kms_urls: Vec<String> = kms.iter().map(|kms| from_inside(&kms.url)).collect();
         let text = format!(
             r#"
 address = "127.0.0.1:{port}"
 run_path = {run_path:?}
-kms_url = {kms:?}
+kms_url = {kms_url:?}
 [image]
 path = {images:?}
 [cvm]
 accel = "tcg"
-kms_urls = [{kms_inside:?}]
+qemu_path = {qemu:?}
+kms_urls = {kms_urls:?}
 pccs_url = {pccs:?}
 docker_registry = {registry:?}
 max_allocable_vcpu = 64
@@ -126,10 +140,8 @@ to = 65535
 address = "127.0.0.1"
 port = {host_api}
 [key_provider]
-enabled = false
+port = {key_provider}
 "#,
-            kms = kms.url,
-            kms_inside = from_inside(&kms.url),
             pccs = from_inside(&world.pccs),
             registry = from_inside(&registry.url),
             rpc = from_inside(&world.rpc_url),
@@ -142,6 +154,8 @@ enabled = false
             registry,
             config,
             run_path,
+            images,
+            key_provider,
             dir,
             process: None,
         };
@@ -175,6 +189,37 @@ enabled = false
         }
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Starts the key provider of this machine with the enclave of the software TEE; it
+    /// runs as long as the value lives.
+    ///
+    /// # Errors
+    /// With its log when it does not answer.
+    pub fn start_key_provider(&self, world: &World) -> anyhow::Result<Process> {
+        let enclave = format!("simulator:unix:{}", world.control.display());
+        let listen = format!("127.0.0.1:{}", self.key_provider);
+        let mut process = Process::start(
+            "key-provider",
+            &self.dir,
+            Command::new(program("bylaw-key-provider")?)
+                .env("BYLAW_KEY_PROVIDER_LISTEN", &listen)
+                .env("BYLAW_KEY_PROVIDER_ENCLAVE", enclave),
+        )?;
+        let deadline = Instant::now() + READY;
+        while std::net::TcpStream::connect(&listen).is_err() {
+            process.check_alive()?;
+            if Instant::now() > deadline {
+                bail!("the key provider does not listen:\n{}", process.log_text());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(process)
+    }
+
+    /// Where another image has to be for VMs to be made of it.
+    pub fn image_path(&self, name: &str) -> PathBuf {
+        self.images.join(name)
     }
 
     /// SIGKILL to the VMM; its VMs go on.

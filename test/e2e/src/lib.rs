@@ -9,6 +9,7 @@ pub mod hostile;
 pub mod node;
 pub mod process;
 pub mod registry;
+pub mod time_server;
 pub mod world;
 
 pub use docker::Docker;
@@ -17,4 +18,5 @@ pub use host::Host;
 pub use node::{Agent, AgentOptions, Kms, KmsOptions};
 pub use process::{Process, program, repository};
 pub use registry::Registry;
+pub use time_server::TimeServer;
 pub use world::{App, World};
