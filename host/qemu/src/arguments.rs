@@ -52,10 +52,7 @@ impl Machine {
         self.processor(&mut line);
         line.option("-m", format!("{}M", self.memory_mib));
         self.memory(&mut line);
-        line.option(
-            "-chardev",
-            prop("file,id=serial,path=", &self.serial_log, ",append=on"),
-        );
+        line.option("-chardev", self.serial());
         line.option("-serial", "chardev:serial");
         if let Some(socket) = &self.qmp_socket {
             line.option(
@@ -382,6 +379,18 @@ fn root_bus(device: &Vfio, nodes: &[u32]) -> String {
         (Some(index), _) => format!("pcie.node{index}"),
         (None, false) => "pcie.node0".to_owned(),
         (None, true) => "pcie.0".to_owned(),
+    }
+}
+
+impl Machine {
+    /// Where the serial console leads: to its log, and to who is connected.
+    fn serial(&self) -> OsString {
+        let Some(socket) = &self.console_socket else {
+            return prop("file,id=serial,path=", &self.serial_log, ",append=on");
+        };
+        let mut value = prop("socket,id=serial,path=", socket, ",server=on,wait=off");
+        value.push(prop(",logfile=", &self.serial_log, ",logappend=on"));
+        value
     }
 }
 

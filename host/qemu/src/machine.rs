@@ -38,6 +38,8 @@ pub struct Machine {
     pub vsock_cid: Option<u32>,
     /// What the guest writes on its serial console is appended here.
     pub serial_log: PathBuf,
+    /// Unix socket through which people type on the serial console.
+    pub console_socket: Option<PathBuf>,
     /// Unix socket of QEMU's monitor.
     pub qmp_socket: Option<PathBuf>,
     /// Memory from huge pages, on chosen nodes.

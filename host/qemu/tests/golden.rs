@@ -73,6 +73,7 @@ fn plain() -> Machine {
         nics: vec![nic(0, user(forwards))],
         vsock_cid: None,
         serial_log: "/vm/a,b/serial.log".into(),
+        console_socket: None,
         qmp_socket: Some("/vm/a,b/qmp.sock".into()),
         hugepages: None,
         passthrough: Passthrough::default(),

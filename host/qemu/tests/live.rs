@@ -145,6 +145,7 @@ fn machine(folder: &Path) -> Machine {
             .collect(),
         vsock_cid: None,
         serial_log: folder.join("serial,log"),
+        console_socket: Some(folder.join("console,sock")),
         qmp_socket: Some(folder.join("qmp,sock")),
         hugepages: None,
         passthrough: Passthrough::default(),

@@ -30,6 +30,8 @@ pub const LAUNCH_FILE: &str = "launch.json";
 pub const QMP_SOCKET: &str = "qmp.sock";
 /// The guest's console.
 pub const SERIAL_LOG: &str = "serial.log";
+/// Where people type on it, in development images alone: no other listens.
+const CONSOLE_SOCKET: &str = "console.sock";
 /// The guest's disk.
 const DATA_DISK: &str = "hda.img";
 /// The disk of files from the host.

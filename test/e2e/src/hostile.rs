@@ -198,6 +198,7 @@ impl<'a> Hostile<'a> {
             }],
             vsock_cid: None,
             serial_log: console.to_owned(),
+            console_socket: None,
             qmp_socket: None,
             hugepages: None,
             passthrough: Passthrough::default(),

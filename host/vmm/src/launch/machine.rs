@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    DATA_DISK, GUEST_API_PORT, LaunchError, QMP_SOCKET, SERIAL_LOG, SHARE_DISK, Site, pci_address,
+    CONSOLE_SOCKET, DATA_DISK, GUEST_API_PORT, LaunchError, QMP_SOCKET, SERIAL_LOG, SHARE_DISK,
+    Site, pci_address,
 };
 use crate::config::{self, NetMode, Platform};
 use crate::images::Image;
@@ -341,6 +342,7 @@ pub(super) fn machine(
         nics: nics(site, manifest, ports)?,
         vsock_cid: site.vsock.then_some(site.cid),
         serial_log: dir.file(SERIAL_LOG),
+        console_socket: image.metadata.is_dev.then(|| dir.file(CONSOLE_SOCKET)),
         qmp_socket: Some(dir.file(QMP_SOCKET)),
         hugepages: manifest.hugepages.then(|| Hugepages {
             path: HUGEPAGES.into(),
