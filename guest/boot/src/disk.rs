@@ -218,8 +218,16 @@ async fn open_with(header: &Path, device: &Path, passphrase: &[u8]) -> Result<()
 }
 
 /// 0 is clean and 1 is repaired.
+///
+/// Without reading ahead: what lies around a block may never have been written, and then
+/// the page that has both is an error.
+const CHECK: &str = "ahead=$(blockdev --getra /dev/mapper/data) && \
+    blockdev --setra 0 /dev/mapper/data || exit; \
+    e2fsck -p /dev/mapper/data; status=$?; \
+    blockdev --setra $ahead /dev/mapper/data && test $status -le 1";
+
 async fn check_file_system() -> Result<(), DiskError> {
-    let check = Command::new("sh", ["-c", "e2fsck -p /dev/mapper/data; test $? -le 1"]);
+    let check = Command::new("sh", ["-c", CHECK]);
     check.within(PATIENCE).output().await?;
     Ok(())
 }
