@@ -1,6 +1,8 @@
 //! The data disk: found by serial number, encrypted and authenticated, mounted.
 
 pub mod format;
+mod grow;
+pub mod integrity;
 pub mod luks;
 mod swap;
 
@@ -18,6 +20,7 @@ use crate::command::{Command, CommandError};
 use crate::error::BootError;
 use crate::host::Host;
 use crate::mounts;
+use integrity::{Superblock, SuperblockError};
 use luks::{DATA_OFFSET, HeaderError};
 
 /// Serial number of the data disk.
@@ -67,6 +70,25 @@ pub enum DiskError {
          not this VM's, attach the right one; an empty (all zero) disk is formatted"
     )]
     Header(#[from] HeaderError),
+    /// What says where tags lie.
+    #[error("the data disk is refused, nothing was decrypted from it: {0}")]
+    Superblock(#[from] SuperblockError),
+    /// The host attached less than it had.
+    #[error(
+        "the data disk was shrunk: {what} needs {needed} bytes and has {found}. Nothing was \
+         changed; attach the whole disk again"
+    )]
+    Shrunk {
+        /// Which part of it.
+        what: &'static str,
+        /// Bytes that it has.
+        found: u64,
+        /// Bytes that there must be.
+        needed: u64,
+    },
+    /// What is decrypted is not what was made.
+    #[error("the file system on the data disk is none of ours: {0}")]
+    FileSystem(&'static str),
     /// The header is ours, the key is not.
     #[error(
         "the data disk does not open with this app's key: it belongs to another app or instance, \
@@ -144,8 +166,12 @@ pub async fn open(passphrase: &[u8], is_ephemeral: bool, host: &Host) -> Result<
         format::new_volume(&device, passphrase).await?;
     } else {
         host.progress("mounting data disk").await;
-        existing_volume(&device, passphrase).await?;
-        say_when_grown(size, host).await?;
+        existing_volume(&device, size, passphrase).await?;
+    }
+    let has_room = grow::has_room()?;
+    if has_room {
+        host.progress("growing data disk").await;
+        grow::prepare()?;
     }
     mounts::mount_one(
         Path::new(VOLUME_PATH),
@@ -154,6 +180,9 @@ pub async fn open(passphrase: &[u8], is_ephemeral: bool, host: &Host) -> Result<
         MsFlags::MS_NOATIME,
         "errors=remount-ro",
     )?;
+    if has_room {
+        grow::file_system().await?;
+    }
     for (below, target) in BINDS {
         let original = format!("{MOUNT_POINT}/{below}");
         std::fs::create_dir_all(&original).map_err(io("making", Path::new(&original)))?;
@@ -180,19 +209,54 @@ fn size_of(device: &Path) -> Result<u64, DiskError> {
 }
 
 /// One read into memory, checked there, used from there.
-async fn existing_volume(device: &Path, passphrase: &[u8]) -> Result<(), DiskError> {
-    let mut header = vec![0; DATA_OFFSET];
+async fn existing_volume(device: &Path, size: u64, passphrase: &[u8]) -> Result<(), DiskError> {
+    let mut start = vec![0; DATA_OFFSET + integrity::LENGTH];
     File::open(device)
-        .and_then(|mut file| file.read_exact(&mut header))
+        .and_then(|mut file| file.read_exact(&mut start))
         .map_err(io("reading", device))?;
-    luks::validate(&header)?;
+    let (header, superblock) = start.split_at(DATA_OFFSET);
+    luks::validate(header)?;
+    let superblock = Superblock::parse(superblock)?;
+    at_least("its volume", size, superblock.disk_bytes())?;
     let copy = Path::new(HEADER_COPY);
-    write_private(copy, &header).map_err(io("writing", copy))?;
-    drop(header);
-    let opened = open_with(copy, device, passphrase).await;
+    write_private(copy, header).map_err(io("writing", copy))?;
+    let opened = open_whole(copy, device, superblock.capacity(size), passphrase).await;
     let _ = std::fs::remove_file(copy);
-    opened.map_err(DiskError::WrongKey)?;
+    opened?;
+    let volume = Path::new(VOLUME_PATH);
+    // The superblock is the host's to change; what the file system says is authenticated.
+    at_least("its file system", size_of(volume)?, grow::bytes_on(volume)?)?;
     check_file_system().await
+}
+
+fn at_least(what: &'static str, found: u64, needed: u64) -> Result<(), DiskError> {
+    match found < needed {
+        true => Err(DiskError::Shrunk {
+            what,
+            found,
+            needed,
+        }),
+        false => Ok(()),
+    }
+}
+
+/// Opens the volume, and opens it again where the disk has room for more: at the first
+/// opening on a larger disk the kernel only writes down the larger size.
+async fn open_whole(
+    header: &Path,
+    device: &Path,
+    capacity: u64,
+    passphrase: &[u8],
+) -> Result<(), DiskError> {
+    let open = || open_with(header, device, passphrase);
+    open().await.map_err(DiskError::WrongKey)?;
+    if size_of(Path::new(VOLUME_PATH))? < capacity {
+        Command::new("cryptsetup", ["close", VOLUME])
+            .output()
+            .await?;
+        open().await.map_err(DiskError::WrongKey)?;
+    }
+    Ok(())
 }
 
 async fn open_with(header: &Path, device: &Path, passphrase: &[u8]) -> Result<(), CommandError> {
@@ -230,29 +294,6 @@ async fn check_file_system() -> Result<(), DiskError> {
     let check = Command::new("sh", ["-c", CHECK]);
     check.within(PATIENCE).output().await?;
     Ok(())
-}
-
-/// Authentication tags lie between the data: a volume that has them cannot be grown without
-/// writing them anew, so a larger disk is told about, not used.
-async fn say_when_grown(disk: u64, host: &Host) -> Result<(), DiskError> {
-    let volume = size_of(Path::new(VOLUME_PATH))?;
-    if let Some(text) = unused(disk, volume) {
-        host.progress(&text).await;
-    }
-    Ok(())
-}
-
-/// Header, journal and tags take less than a twentieth and 512 MiB.
-fn unused(disk: u64, volume: u64) -> Option<String> {
-    let expected = (disk - disk / 20).saturating_sub(512 << 20);
-    (volume < expected).then(|| {
-        format!(
-            "the data disk has {} GiB, of which its authenticated volume uses {}: such a volume \
-             does not grow; move the data to a new disk of that size",
-            disk >> 30,
-            volume >> 30
-        )
-    })
 }
 
 /// Writes a header so that a crash leaves a disk that is either empty or ours.
@@ -326,10 +367,10 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_grew_is_noticed() {
-        let gib = 1 << 30;
-        assert_eq!(unused(20 * gib, 19 * gib + gib / 2), None);
-        assert_eq!(unused(gib, gib - (100 << 20)), None);
-        assert!(unused(40 * gib, 19 * gib).unwrap().contains("40 GiB"));
+    fn a_shrunk_disk_is_one_clear_error() {
+        at_least("its volume", 4096, 4096).unwrap();
+        let error = at_least("its volume", 4095, 4096).unwrap_err().to_string();
+        assert!(error.contains("was shrunk"), "{error}");
+        assert!(error.contains("needs 4096 bytes and has 4095"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bylaw_rpc::message::Message;
-use bylaw_rpc::message::guest_api::Id;
+use bylaw_rpc::message::guest_api::{Id, SystemInfo};
 use bylaw_rpc::message::vmm::{
     GetInfoResponse, PortMapping, VersionResponse, VmConfiguration, VmInfo,
 };
@@ -242,6 +242,18 @@ port = {key_provider}
         request: &Req,
     ) -> anyhow::Result<Res> {
         Ok(Client::new(&self.url)?.prpc().call(method, request).await?)
+    }
+
+    /// Bytes of the file system on a VM's data disk, as the guest's agent says.
+    ///
+    /// # Errors
+    /// When the guest does not answer, or has no data disk.
+    pub async fn data_bytes(&self, id: &str) -> anyhow::Result<u64> {
+        let request = Id { id: id.to_owned() };
+        let guest = Client::new(&format!("{}/guest", self.url))?;
+        let system: SystemInfo = guest.call("SysInfo", &request).await?;
+        let disk = system.disks.first().context("no data disk")?;
+        Ok(disk.total_size)
     }
 
     /// A VM of `app` with the software TEE, port 80 mapped to a free one.

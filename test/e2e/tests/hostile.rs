@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use bylaw_e2e::host::{image, visits};
 use bylaw_e2e::hostile::{Boot, Files, Hostile, empty_disk};
-use bylaw_e2e::{App, Kms, Registry, World};
+use bylaw_e2e::{App, Kms, Registry, World, repository};
 use bylaw_types::OsImageHash;
 use serde_json::{Value, json};
 
@@ -183,16 +184,52 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// A data disk whose header is good, and what follows it is the host's.
+struct DiskCase {
+    name: &'static str,
+    superblock: fn() -> Vec<u8>,
+    refusal: &'static str,
+}
+
+const DISKS: &[DiskCase] = &[
+    DiskCase {
+        name: "tags-to-be-recalculated",
+        superblock: || {
+            let mut bytes = vector("integrity-1gib.bin");
+            bytes[24] |= 2;
+            bytes
+        },
+        refusal: "flags",
+    },
+    DiskCase {
+        name: "disk-cut-off",
+        superblock: || vector("integrity-1tib.bin"),
+        refusal: "was shrunk",
+    },
+];
+
+fn vector(name: &str) -> Vec<u8> {
+    std::fs::read(repository().join("test/vectors/disk").join(name)).unwrap()
+}
+
+fn write_disk(path: &Path, superblock: &[u8]) {
+    let header = std::fs::read(repository().join("guest/boot/fixtures/luks2-header.bin")).unwrap();
+    let disk = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    disk.write_all_at(&header, 0).unwrap();
+    disk.write_all_at(superblock, 16 << 20).unwrap();
+}
+
 /// What is wrong with how a case went.
-fn complaint(case: &Case, boot: &Boot) -> Option<String> {
+fn complaint(name: &str, refusal: &str, boot: &Boot) -> Option<String> {
+    println!("    {name}: {:?}", boot.refusal);
     let refused_by_name = boot
         .refusal
         .as_ref()
-        .is_some_and(|why| why.contains(case.refusal));
+        .is_some_and(|why| why.contains(refusal));
     (boot.is_up || !refused_by_name).then(|| {
         format!(
-            "{}: up: {}, refused: {:?}, expected {:?}; console:\n{}",
-            case.name, boot.is_up, boot.refusal, case.refusal, boot.console
+            "{name}: up: {}, refused: {:?}, expected {refusal:?}; console:\n{}",
+            boot.is_up, boot.refusal, boot.console
         )
     })
 }
@@ -214,11 +251,20 @@ async fn whatever_the_host_edits_is_refused_by_name() {
             let host = &host;
             async move {
                 let boot = host.boot(case.name, &files, &disk).await.unwrap();
-                println!("    {}: {:?}", case.name, boot.refusal);
-                complaint(case, &boot)
+                complaint(case.name, case.refusal, &boot)
             }
         });
         complaints.extend(futures::future::join_all(boots).await.into_iter().flatten());
     }
+    let boots = DISKS.iter().map(|case| {
+        let disk = system.disk(case.name);
+        write_disk(&disk, &(case.superblock)());
+        let (host, honest) = (&host, &honest);
+        async move {
+            let boot = host.boot(case.name, honest, &disk).await.unwrap();
+            complaint(case.name, case.refusal, &boot)
+        }
+    });
+    complaints.extend(futures::future::join_all(boots).await.into_iter().flatten());
     assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
 }

@@ -10,7 +10,7 @@ use bylaw_e2e::{App, Host, Kms, World};
 use bylaw_keys::{Environment, encrypt_anonymous};
 use bylaw_rpc::Empty;
 use bylaw_rpc::message::guest_api::Id;
-use bylaw_rpc::message::vmm::{AppId, PublicKeyResponse, ResizeVmRequest, UpdateVmRequest};
+use bylaw_rpc::message::vmm::{AppId, PublicKeyResponse, ResizeVmRequest, UpdateVmRequest, VmInfo};
 
 /// In the app's environment and on its disk: must be nowhere on the host.
 const SECRET: &str = "a-greeting-that-the-host-must-not-read";
@@ -87,6 +87,8 @@ async fn an_app_runs_on_an_encrypted_disk_and_keeps_its_data() {
     let after = std::fs::read_to_string(system.host.work_directory(&id).join("qemu.pid")).unwrap();
     assert_eq!(before, after);
 
+    let size = system.host.data_bytes(&id).await.unwrap();
+
     // Stopped from within: everything is on the disk, and none of it can be read there.
     system.host.shut_down(&id).await.unwrap();
     let disk = system.host.work_directory(&id).join("hda.img");
@@ -113,11 +115,22 @@ async fn an_app_runs_on_an_encrypted_disk_and_keeps_its_data() {
     };
     let _: Empty = system.host.call("ResizeVm", &resize).await.unwrap();
     system.host.order("StartVm", &id).await.unwrap();
+    // Power is lost when the volume has grown and its file system has not.
+    let grows = |info: &VmInfo| {
+        let mut said = info.events.iter().map(|event| event.body.as_str());
+        said.any(|body| body == "growing data disk")
+    };
+    system.host.wait(&id, "growing", grows).await.unwrap();
+    system.host.order("StopVm", &id).await.unwrap();
+    system.host.order("StartVm", &id).await.unwrap();
     let second = system.host.booted(&id).await.unwrap();
     assert_eq!(second.instance_id, first.instance_id);
     assert_eq!(page(port, "/starts").await.unwrap(), "start\nstart\n");
     let environment = page(port, "/environment").await.unwrap();
     assert!(environment.contains("GREETING=another"));
+    // Tags take a 32nd part or less.
+    let grown = system.host.data_bytes(&id).await.unwrap() - size;
+    assert!(grown > (1 << 30) / 100 * 96, "{grown}");
 
     // Killed like a machine that loses power: the disk opens again.
     system.host.order("StopVm", &id).await.unwrap();
