@@ -2,10 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bylaw_attest::image::snp::{SNP_CHECKSUM_NAME, Section, SnpDocument, SnpMaterial};
 use bylaw_attest::image::{
     CHECKSUM_NAME, Document, ImageDigests, Material, Mrtd, TdHobWitness, checksum_file,
 };
-use bylaw_types::{OsImageHash, Register};
+use bylaw_types::{OsImageHash, Register, Sha256Digest};
 use sha2::{Digest, Sha256, Sha384};
 
 use crate::SimError;
@@ -15,6 +16,7 @@ use crate::SimError;
 pub struct SimImage {
     document: Document,
     measurement: Vec<u8>,
+    snp_document: SnpDocument,
     checksums: String,
 }
 
@@ -54,15 +56,19 @@ impl SimImage {
             td_hob,
         };
         let measurement = document.to_cbor();
+        let snp_document = snp_document(&firmware, &kernel, &initrd, &cmdline);
+        let snp_measurement = snp_document.to_cbor();
         let checksums = checksum_file(&[
             ("ovmf.fd", &firmware),
             ("bzImage", &kernel),
             ("initramfs.cpio.gz", &initrd),
             (CHECKSUM_NAME, &measurement),
+            (SNP_CHECKSUM_NAME, &snp_measurement),
         ]);
         Ok(Self {
             document,
             measurement,
+            snp_document,
             checksums,
         })
     }
@@ -77,12 +83,48 @@ impl SimImage {
         &self.document
     }
 
+    /// What its SEV-SNP launch digest is computed from.
+    pub fn snp_document(&self) -> &SnpDocument {
+        &self.snp_document
+    }
+
+    /// The files that prove it on SEV-SNP, for a guest with these vCPUs.
+    pub fn snp_material(&self, vcpus: u32, vcpu_type: &str, guest_features: u64) -> SnpMaterial {
+        SnpMaterial {
+            checksum_file: STANDARD.encode(&self.checksums),
+            measurement: STANDARD.encode(self.snp_document.to_cbor()),
+            vcpus,
+            vcpu_type: vcpu_type.to_owned(),
+            guest_features,
+        }
+    }
+
     /// The files that prove it, as vm_config carries them.
     pub fn material(&self) -> Material {
         Material {
             measurement: STANDARD.encode(&self.measurement),
             checksum_file: STANDARD.encode(&self.checksums),
         }
+    }
+}
+
+/// Memory as OVMF lays it out.
+fn snp_document(firmware: &[u8], kernel: &[u8], initrd: &[u8], cmdline: &[u8]) -> SnpDocument {
+    let section = |gpa, size, kind| Section { gpa, size, kind };
+    let sha256 = |bytes: &[u8]| Sha256Digest::new(Sha256::digest(bytes).into());
+    SnpDocument {
+        cmdline: String::from_utf8_lossy(cmdline).trim().to_owned(),
+        ovmf_hash: sha384(&[b"sev", firmware]),
+        kernel_hash: sha256(kernel),
+        initrd_hash: sha256(initrd),
+        hashes_table_gpa: 0x81_0c00,
+        reset_eip: 0x80_b004,
+        sections: vec![
+            section(0x80_0000, 0x9000, 1),
+            section(0x80_d000, 0x1000, 2),
+            section(0x80_e000, 0x1000, 3),
+            section(0x81_0000, 0x1000, 0x10),
+        ],
     }
 }
 

@@ -1,8 +1,10 @@
 //! The simulated machine: keys and certificates that survive restarts.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bylaw_attest::Collateral;
+use bylaw_attest::snp::Product;
 use bylaw_types::file::write_private;
 use bylaw_types::{DeviceId, TcbStatus};
 use hkdf::Hkdf;
@@ -11,10 +13,10 @@ use p256::pkcs8::DecodePrivateKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::SimError;
 use crate::collateral;
 use crate::pck::{self, Chain, ChainKeys, ChainPems};
 use crate::quote::{self, Contents, Quoting};
+use crate::{Amd, SimError};
 
 /// How long collateral is valid, in seconds.
 const COLLATERAL_LIFE: u64 = 30 * 24 * 60 * 60;
@@ -30,6 +32,10 @@ pub struct Options {
     pub revoke_pck: bool,
     /// MRSIGNERSEAM that quotes state; zero is Intel's module.
     pub mr_signer_seam: [u8; 48],
+    /// The processor that SEV-SNP guests run on.
+    pub product: Product,
+    /// AMD's intermediate is on the revocation list.
+    pub revoke_ask: bool,
 }
 
 impl Default for Options {
@@ -39,6 +45,8 @@ impl Default for Options {
             advisory_ids: vec![],
             revoke_pck: false,
             mr_signer_seam: [0; 48],
+            product: Product::Milan,
+            revoke_ask: false,
         }
     }
 }
@@ -70,6 +78,8 @@ pub struct Machine {
     pck_key: SigningKey,
     tcb_key: SigningKey,
     pck_chain_pem: String,
+    /// Made when it is first wanted: its RSA keys take a while.
+    amd: Mutex<Option<Arc<Amd>>>,
 }
 
 impl std::fmt::Debug for Machine {
@@ -125,6 +135,7 @@ impl Machine {
             pck_key: signing(pck_key)?,
             tcb_key: signing(tcb_key)?,
             pck_chain_pem: chain.pck_chain_pem(),
+            amd: Mutex::default(),
             chain,
         };
         bylaw_types::file::write_atomic(&machine.root_path(), machine.root_pem().as_bytes())
@@ -153,6 +164,24 @@ impl Machine {
     /// Where the root is written as PEM.
     pub fn root_path(&self) -> PathBuf {
         self.directory.join("root-ca.pem")
+    }
+
+    /// The chip that SEV-SNP guests run on. Blocks the first time.
+    ///
+    /// # Errors
+    /// [`SimError`] when its state cannot be read or written.
+    pub fn amd(&self) -> Result<Arc<Amd>, SimError> {
+        let mut amd = self.amd.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*amd {
+            return Ok(Arc::clone(known));
+        }
+        let opened = Arc::new(Amd::open(&self.directory, self.options.product)?);
+        *amd = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    pub(crate) fn revokes_ask(&self) -> bool {
+        self.options.revoke_ask
     }
 
     /// How verifiers know this machine.

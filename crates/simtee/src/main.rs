@@ -7,7 +7,7 @@ use anyhow::Context;
 use bylaw_rpc::message::simtee::{LaunchArgs, LaunchResponse, MachineInfo, StopArgs};
 use bylaw_rpc::{Client, Empty, serve};
 use bylaw_simtee::service::Simulator;
-use bylaw_simtee::{Machine, Options, SimImage, guests, pccs};
+use bylaw_simtee::{Machine, Options, SimImage, guests, kds, pccs};
 use bylaw_types::clock::Clock;
 use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
@@ -24,7 +24,7 @@ struct Cli {
 enum Command {
     /// Runs the machine; prints one line of JSON when it is ready.
     Serve(Serve),
-    /// Launches a TD and prints where its attester answers.
+    /// Launches a guest and prints where its attester answers.
     Launch(Launch),
     /// Ends a TD.
     Stop {
@@ -53,7 +53,7 @@ struct Serve {
     /// Keys and sockets live here.
     #[arg(long)]
     state: PathBuf,
-    /// Where collateral is served.
+    /// Where collateral is served, Intel's and AMD's.
     #[arg(long, default_value = "127.0.0.1:0")]
     pccs: String,
     /// Where guests in virtual machines reach their TD, over HTTP.
@@ -68,6 +68,13 @@ struct Serve {
     /// Put the machine's certificate on the revocation list.
     #[arg(long)]
     revoke_pck: bool,
+    /// Make the SEV-SNP hierarchy at once, and name its root in the line of JSON; otherwise
+    /// it is made when it is first wanted.
+    #[arg(long)]
+    snp: bool,
+    /// Put AMD's intermediate on its revocation list.
+    #[arg(long)]
+    revoke_ask: bool,
 }
 
 #[derive(Args)]
@@ -93,6 +100,9 @@ struct Launch {
     /// Set the debug attribute.
     #[arg(long)]
     debug: bool,
+    /// Kind of TEE: tdx or sev-snp.
+    #[arg(long, default_value = "tdx")]
+    tee: String,
 }
 
 #[tokio::main]
@@ -115,6 +125,7 @@ async fn main() -> anyhow::Result<()> {
                 image: launch.image,
                 full_boot: launch.full_boot,
                 debug: launch.debug,
+                tee: launch.tee,
                 ..LaunchArgs::default()
             };
             let response: LaunchResponse =
@@ -151,6 +162,7 @@ async fn run(serve_options: Serve) -> anyhow::Result<()> {
         tcb_status: serve_options.tcb_status,
         advisory_ids: serve_options.advisory,
         revoke_pck: serve_options.revoke_pck,
+        revoke_ask: serve_options.revoke_ask,
         ..Options::default()
     };
     let machine = Arc::new(Machine::open(&serve_options.state, options)?);
@@ -167,15 +179,21 @@ async fn run(serve_options: Serve) -> anyhow::Result<()> {
     let guests_url = format!("http://{}", guests_listener.local_addr()?);
     let simulator = Simulator::new(Arc::clone(&machine), pccs_url.clone(), guests_url.clone());
 
+    let amd_root_ca = serve_options
+        .snp
+        .then(|| machine.amd().map(|amd| amd.root_path().to_owned()))
+        .transpose()?;
     let ready = serde_json::json!({
         "pccs": pccs_url,
         "control": control_path,
         "guests": guests_url,
         "root_ca": machine.root_path(),
+        "amd_root_ca": amd_root_ca,
         "device_id": machine.device_id(),
     });
     println!("{ready}");
-    let routes = pccs::router(machine, Clock::system());
+    let routes = pccs::router(Arc::clone(&machine), Clock::system())
+        .merge(kds::router(machine, Clock::system()));
     tokio::join!(
         serve::tcp(listener, routes, stop_signal()),
         serve::tcp(

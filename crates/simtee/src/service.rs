@@ -18,8 +18,9 @@ use bylaw_rpc::{Context, Empty, RpcError, Service, serve};
 use bylaw_types::{AppCompose, AppId, Register, ReportData};
 use tokio::sync::{Mutex, oneshot};
 
+use crate::guest::Guest;
 use crate::guests::Token;
-use crate::{ImageLaunch, Launch, Machine, Td};
+use crate::{ImageLaunch, Launch, Machine, SnpGuest, SnpImage, SnpLaunch, Td, launch_document};
 
 const TWO_GIB: u64 = 2 << 30;
 
@@ -104,16 +105,9 @@ impl Simulator {
         }
         let machine = Arc::clone(&self.machine);
         // Measuring a real image reads and hashes all of it.
-        let td = tokio::task::spawn_blocking(move || {
-            if request.image_dir.is_empty() {
-                Td::launch(machine, launch_of(request)?)
-            } else {
-                Td::launch_image(machine, image_launch_of(request)?)
-            }
-            .map_err(|error| RpcError::new("launch", error))
-        })
-        .await
-        .map_err(|error| RpcError::new("launch", error))??;
+        let td = tokio::task::spawn_blocking(move || launch_guest(machine, request))
+            .await
+            .map_err(|error| RpcError::new("launch", error))??;
         let path = self.socket(td.name());
         let listener = serve::bind_unix(&path, 0o600)
             .map_err(|error| RpcError::new("socket", format!("{}: {error}", path.display())))?;
@@ -171,21 +165,87 @@ impl Simulator {
     }
 }
 
+fn launch_guest(machine: Arc<Machine>, request: LaunchArgs) -> Result<Guest, RpcError> {
+    let launched = match (request.tee.as_str(), request.image_dir.is_empty()) {
+        ("" | "tdx", true) => Td::launch(machine, launch_of(request)?).map(Guest::Td),
+        ("" | "tdx", false) => Td::launch_image(machine, image_launch_of(request)?).map(Guest::Td),
+        ("sev-snp", _) => {
+            let launch = snp_launch_of(&machine, request)?;
+            SnpGuest::launch(machine, launch).map(Guest::Snp)
+        }
+        (other, _) => {
+            let text = format!("tee is {other:?}; it may be `tdx` or `sev-snp`");
+            return Err(RpcError::bad_request(text));
+        }
+    };
+    launched.map_err(|error| RpcError::new("launch", error))
+}
+
+fn app_id_of(request: &LaunchArgs) -> Result<Option<AppId>, RpcError> {
+    match request.app_id.as_slice() {
+        [] => Ok(None),
+        bytes => AppId::try_from(bytes)
+            .map(Some)
+            .map_err(RpcError::bad_request),
+    }
+}
+
+fn instance_seed_of(request: &LaunchArgs) -> Result<Option<[u8; 20]>, RpcError> {
+    match request.instance_seed.as_slice() {
+        [] => Ok(None),
+        bytes => bytes
+            .try_into()
+            .map(Some)
+            .map_err(|_| RpcError::bad_request("instance_seed must be 20 bytes")),
+    }
+}
+
+fn snp_launch_of(machine: &Machine, request: LaunchArgs) -> Result<SnpLaunch, RpcError> {
+    let mr_config = if request.mr_config.is_empty() {
+        let compose =
+            AppCompose::parse(request.app_compose.as_bytes()).map_err(RpcError::bad_request)?;
+        let app_id =
+            app_id_of(&request)?.unwrap_or_else(|| AppId::from_compose_hash(&compose.hash()));
+        let seed = match instance_seed_of(&request)? {
+            Some(seed) => seed,
+            None => machine
+                .instance_seed(&request.name)
+                .map_err(|error| RpcError::new("launch", error))?,
+        };
+        launch_document(&compose, &app_id, Some(&seed))
+    } else {
+        request.mr_config
+    };
+    let image = if request.image_dir.is_empty() {
+        SnpImage::Seed(request.image)
+    } else {
+        SnpImage::Directory {
+            image: ImageDir::open(Path::new(&request.image_dir))
+                .map(Box::new)
+                .map_err(RpcError::bad_request)?,
+            vm_config: request.vm_config,
+        }
+    };
+    Ok(SnpLaunch {
+        name: request.name,
+        image,
+        cpu_count: if request.cpu_count == 0 {
+            2
+        } else {
+            request.cpu_count
+        },
+        mr_config,
+        certificates: request.certificates,
+        debug: request.debug,
+        outdated: request.outdated,
+    })
+}
+
 fn launch_of(request: LaunchArgs) -> Result<Launch, RpcError> {
     let bad = |error: &dyn std::fmt::Display| RpcError::bad_request(error);
     let compose = AppCompose::parse(request.app_compose.as_bytes()).map_err(|error| bad(&error))?;
-    let app_id = match request.app_id.as_slice() {
-        [] => None,
-        bytes => Some(AppId::try_from(bytes).map_err(|error| bad(&error))?),
-    };
-    let instance_seed = match request.instance_seed.as_slice() {
-        [] => None,
-        bytes => Some(
-            bytes
-                .try_into()
-                .map_err(|_| bad(&"instance_seed must be 20 bytes"))?,
-        ),
-    };
+    let app_id = app_id_of(&request)?;
+    let instance_seed = instance_seed_of(&request)?;
     Ok(Launch {
         name: request.name,
         compose,
@@ -243,11 +303,11 @@ fn image_launch_of(request: LaunchArgs) -> Result<ImageLaunch, RpcError> {
 }
 
 /// What processes inside a TD may ask: the part of the guest API that needs the TEE.
-fn td_router(td: Arc<Td>) -> Router {
+fn td_router(td: Arc<Guest>) -> Router {
     Service::new("Td", &[], td)
         .method(
             "Attest",
-            |td: Arc<Td>, _: Context, request: RawQuoteArgs| async move {
+            |td: Arc<Guest>, _: Context, request: RawQuoteArgs| async move {
                 let report_data =
                     ReportData::padded(&request.report_data).map_err(RpcError::bad_request)?;
                 Ok(AttestResponse {
@@ -257,14 +317,14 @@ fn td_router(td: Arc<Td>) -> Router {
         )
         .method(
             "EmitEvent",
-            |td: Arc<Td>, _: Context, request: EmitEventArgs| async move {
+            |td: Arc<Guest>, _: Context, request: EmitEventArgs| async move {
                 td.extend(&request.event, &request.payload);
                 Ok(Empty {})
             },
         )
         .method(
             "GetKey",
-            |td: Arc<Td>, _: Context, request: GetKeyArgs| async move {
+            |td: Arc<Guest>, _: Context, request: GetKeyArgs| async move {
                 let key = td.sealing_key(&request.path).to_vec();
                 Ok(GetKeyResponse {
                     key,
@@ -272,7 +332,7 @@ fn td_router(td: Arc<Td>) -> Router {
                 })
             },
         )
-        .method("Info", |td: Arc<Td>, _: Context, _: Empty| async move {
+        .method("Info", |td: Arc<Guest>, _: Context, _: Empty| async move {
             Ok(AppInfo {
                 vm_config: td.vm_config().to_owned(),
                 key_provider_info: r#"{"name":"local-sgx","id":""}"#.to_owned(),

@@ -292,7 +292,7 @@ impl Td {
     }
 }
 
-fn unusable(error: impl std::fmt::Display) -> SimError {
+pub(crate) fn unusable(error: impl std::fmt::Display) -> SimError {
     SimError::Launch(error.to_string())
 }
 
@@ -300,7 +300,7 @@ fn sha384(bytes: &[u8]) -> Register {
     Register::new(Sha384::digest(bytes).into())
 }
 
-fn check_name(name: &str) -> Result<(), SimError> {
+pub(crate) fn check_name(name: &str) -> Result<(), SimError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
         Ok(())
@@ -312,7 +312,7 @@ fn check_name(name: &str) -> Result<(), SimError> {
 }
 
 /// SHA-256(seed || app id), first 20 bytes.
-fn instance_id(seed: &[u8; 20], app_id: &AppId) -> InstanceId {
+pub(crate) fn instance_id(seed: &[u8; 20], app_id: &AppId) -> InstanceId {
     let hash = Sha256::new()
         .chain_update(seed)
         .chain_update(app_id)

@@ -12,7 +12,7 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use bylaw_attest::collateral::Fixed;
+use bylaw_attest::collateral::{Directory, Fixed};
 use bylaw_attest::image::ImageError;
 use bylaw_attest::mr_config::MrConfig;
 use bylaw_attest::{Appraisal, Attestation, Expect, IdentifyError, Mode, TrustAnchors, Verifier};
@@ -21,10 +21,10 @@ use bylaw_rpc::message::guest::{AttestResponse, EmitEventArgs, RawQuoteArgs};
 use bylaw_rpc::message::simtee::{LaunchArgs, LaunchResponse, StopArgs};
 use bylaw_rpc::{Client, ClientError, Empty, serve};
 use bylaw_simtee::service::Simulator;
-use bylaw_simtee::{Machine, Options, guests};
+use bylaw_simtee::{Machine, Options, guests, launch_document};
 use bylaw_types::clock::Clock;
 use bylaw_types::file::write_atomic;
-use bylaw_types::{AppCompose, ComposeHash, ReportData};
+use bylaw_types::{AppCompose, AppId, ComposeHash, ReportData};
 use tokio::net::TcpListener;
 
 const NOW: u64 = 1_800_000_000;
@@ -167,6 +167,66 @@ async fn each_changed_file_is_measured_although_the_documents_are_not() {
     }
 }
 
+/// The same image under SEV-SNP: its digest is of the files, the document's word is not
+/// taken.
+#[tokio::test]
+async fn an_snp_guest_is_measured_from_the_files_too() {
+    let world = world().await;
+    let folder = world.directory.path();
+    let image = image(folder);
+    let material = image.snp_material(2, "EPYC-v4", 1).unwrap().unwrap();
+    let material = serde_json::to_string(&material).unwrap();
+    let compose = AppCompose::parse(COMPOSE.as_bytes()).unwrap();
+    let amd = world.machine.amd().unwrap();
+    let anchors = TrustAnchors::with_tdx_root(world.machine.root_der())
+        .unwrap()
+        .with_amd_roots(amd.root_pem().as_bytes())
+        .unwrap();
+    let nothing = Arc::new(Directory::new("/nonexistent"));
+    let verifier =
+        Verifier::new(anchors, nothing, Clock::fixed(NOW)).tolerating_missing_collateral();
+    let identify = async |name: &str| {
+        let request = LaunchArgs {
+            name: name.into(),
+            tee: "sev-snp".into(),
+            certificates: true,
+            mr_config: launch_document(&compose, &AppId::new([5; 20]), None),
+            vm_config: serde_json::json!({ "sev_snp_measurement": &material }).to_string(),
+            ..world.request()
+        };
+        let launched = world.launch(&request).await.unwrap();
+        let guest = Client::new(&launched.url).unwrap();
+        let args = RawQuoteArgs {
+            report_data: vec![7; 64],
+        };
+        let answer: AttestResponse = guest.call("Attest", &args).await.unwrap();
+        let evidence = Attestation::decode(&answer.attestation).unwrap();
+        let appraisal = verifier
+            .appraise(&evidence, Expect::Anything)
+            .await
+            .unwrap();
+        appraisal.identify(Mode::Full, None)
+    };
+    let who = identify("good").await.unwrap();
+    assert_eq!(who.os_image_hash, image.os_image_hash().unwrap());
+    assert_eq!(who.compose_hash, compose_hash());
+    for name in ["ovmf-sev.fd", "bzImage", "initramfs.cpio.gz"] {
+        let path = folder.join(name);
+        let good = std::fs::read(&path).unwrap();
+        let mut bytes = good.clone();
+        // The middle of the firmware is code, not the tables at its end.
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        write_atomic(&path, &bytes).unwrap();
+        let changed = identify(&format!("changed-{}", name.len())).await;
+        assert!(
+            matches!(changed, Err(IdentifyError::SnpImage(_))),
+            "{name}: {changed:?}"
+        );
+        write_atomic(&path, &good).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn acpi_tables_and_memory_are_measured() {
     let world = world().await;
@@ -221,7 +281,10 @@ async fn only_the_token_of_a_running_td_answers() {
 async fn launches_that_cannot_be_measured_are_refused() {
     let world = world().await;
     type Change = fn(&mut LaunchArgs);
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
+        ("may be `tdx` or `sev-snp`", |request| {
+            request.tee = "sgx".into()
+        }),
         ("acpi", |request| request.acpi_rsdp.clear()),
         ("Register", |request| request.mr_config_id = vec![1; 47]),
         ("metadata.json", |request| {

@@ -68,6 +68,18 @@ pub struct LaunchArgs {
     #[serde(with = "crate::json::bytes")]
     #[prost(bytes = "vec", tag = "17")]
     pub acpi_tables: Vec<u8>,
+    /// `tdx`, which empty is too, or `sev-snp`. For the latter `memory_size`, `full_boot`,
+    /// `gpus`, `mr_config_id` and what QEMU built are not used: its launch measures none of
+    /// them. With `image_dir`, `mr_config` must be given.
+    #[prost(string, tag = "18")]
+    pub tee: String,
+    /// Exact text of the document that an SEV-SNP launch is bound to; empty binds manifest,
+    /// app and instance.
+    #[prost(string, tag = "19")]
+    pub mr_config: String,
+    /// Hand the SEV-SNP guest a certificate table; otherwise verifiers ask the key service.
+    #[prost(bool, tag = "20")]
+    pub certificates: bool,
 }
 message!(LaunchArgs);
 
