@@ -68,8 +68,7 @@ struct Settings<'a> {
     chain: Option<&'a Chain>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trust: Option<Trust<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    collateral: Option<Collateral<'a>>,
+    collateral: Collateral<'a>,
     environment: Environment,
     system: System<'a>,
 }
@@ -91,7 +90,10 @@ struct Trust<'a> {
 
 #[derive(Debug, Serialize)]
 struct Collateral<'a> {
-    source: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amd_kds: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -126,7 +128,10 @@ pub fn settings(tee: &Tee, host: &SysConfig) -> String {
         trust: tee.simulator_root.as_ref().map(|_| Trust {
             tdx_root_ca: TRUST_ROOT,
         }),
-        collateral: host.pccs().map(|source| Collateral { source }),
+        collateral: Collateral {
+            source: host.pccs(),
+            amd_kds: host.amd_kds(),
+        },
         environment: Environment {
             file: shared(crate::shared::ENCRYPTED_ENV),
         },
@@ -320,7 +325,7 @@ mod tests {
             &tee,
             &host(
                 r#"{"vm_config":"{}","kms_urls":["https://k"],"pccs_url":"http://p",
-                "guest_api":"0.0.0.0:8000","host_api_url":"http://h/api",
+                "collateral_urls":{"amd_kds":"http://a"},"guest_api":"0.0.0.0:8000","host_api_url":"http://h/api",
                 "chain":{"rpc_urls":["http://c"],"chain_id":1,"kms_auth":"0x1"}}"#,
             ),
         );
@@ -334,6 +339,7 @@ mod tests {
         assert_eq!(table["chain"]["chain_id"].as_integer(), Some(1));
         assert!(table["chain"].get("finality").is_none());
         assert_eq!(table["collateral"]["source"].as_str(), Some("http://p"));
+        assert_eq!(table["collateral"]["amd_kds"].as_str(), Some("http://a"));
 
         let hardware = Tee {
             endpoint: "linux:tdx".to_owned(),
@@ -347,9 +353,10 @@ mod tests {
             table["listen"]["guest_api"].as_str(),
             Some(DEFAULT_GUEST_API)
         );
-        for absent in ["trust", "chain", "collateral"] {
+        for absent in ["trust", "chain"] {
             assert!(table.get(absent).is_none(), "{absent}");
         }
+        assert!(table["collateral"].as_table().unwrap().is_empty());
     }
 
     fn shell(script: &str) -> Program {

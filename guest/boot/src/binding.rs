@@ -1,11 +1,10 @@
 //! What the launch was bound to: MRCONFIGID or HOST_DATA of this VM's own evidence
 //! against what the VM is about to run (attestation reference, section 8).
 
-use bylaw_attest::mr_config::{MrConfig, v3_digest};
+use bylaw_attest::mr_config::{LaunchDocument, MrConfig, v3_digest};
 use bylaw_attest::{Attestation, Platform, tdx};
 use bylaw_types::compose::{BootFields, KeyProvider};
-use bylaw_types::{AppCompose, AppId, Register};
-use serde::Deserialize;
+use bylaw_types::{AppCompose, Register, Sha256Digest};
 use sha2::{Digest, Sha256};
 
 use crate::instance::Identity;
@@ -52,25 +51,6 @@ pub struct Configuration<'a> {
     pub identity: &'a Identity,
     /// The document, if the host gave one.
     pub document: Option<&'a str>,
-}
-
-/// Version 3 document. Absent members bind nothing.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    version: u32,
-    compose_hash: String,
-    key_provider: KeyProvider,
-    #[serde(default)]
-    app_id: Option<String>,
-    #[serde(default)]
-    key_provider_id: Option<String>,
-    #[serde(default)]
-    instance_id: Option<String>,
-    #[serde(default)]
-    gpu_policy_hash: Option<String>,
-    #[serde(default)]
-    init_script_hashes: Option<Vec<String>>,
 }
 
 /// Checks the binding in this VM's own evidence. Zero binds nothing, except on SEV-SNP,
@@ -150,68 +130,78 @@ fn provider_byte(provider: KeyProvider) -> u8 {
 }
 
 fn check_document(text: &str, running: &Configuration) -> Result<(), BindingError> {
-    let document: Document = serde_json::from_str(text)
-        .map_err(|error| BindingError::Other(format!("mr_config: {error}")))?;
+    let document =
+        LaunchDocument::parse(text).map_err(|error| BindingError::Other(error.to_string()))?;
     let manifest = running.compose.manifest();
-    let same = |field: &'static str, document: &str, actual: &str| {
-        document
-            .eq_ignore_ascii_case(actual)
-            .then_some(())
-            .ok_or_else(|| BindingError::Field {
-                field,
-                document: document.to_owned(),
-                actual: actual.to_owned(),
-            })
-    };
     let provider = |provider: KeyProvider| format!("{provider:?}");
-    same("version", &document.version.to_string(), "3")?;
-    same(
-        "compose_hash",
-        &document.compose_hash,
-        &running.compose.hash().to_string(),
-    )?;
-    same(
-        "key_provider",
-        &provider(document.key_provider),
-        &provider(manifest.key_provider()),
-    )?;
-    let app_id: &AppId = &running.identity.app_id;
-    let instance = running.identity.instance_id.map(|id| id.to_string());
+    let list = |hashes: &[Sha256Digest]| -> Vec<String> {
+        hashes.iter().map(ToString::to_string).collect()
+    };
+    let init_scripts: Vec<Sha256Digest> = manifest
+        .init_script
+        .iter()
+        .map(|script| Sha256Digest::new(Sha256::digest(script).into()))
+        .collect();
+    let instance = running.identity.instance_id;
+    let provider_id = manifest.key_provider_id.to_ascii_lowercase();
+    // Members that are not there bind nothing.
     for (field, bound, actual) in [
-        ("app_id", document.app_id, app_id.to_string()),
+        (
+            "compose_hash",
+            Some(document.compose_hash.to_string()),
+            running.compose.hash().to_string(),
+        ),
+        (
+            "key_provider",
+            Some(provider(document.key_provider)),
+            provider(manifest.key_provider()),
+        ),
+        (
+            "app_id",
+            document.app_id.map(|id| id.to_string()),
+            running.identity.app_id.to_string(),
+        ),
         (
             "key_provider_id",
-            document.key_provider_id,
-            manifest.key_provider_id.clone(),
+            Some(hex::encode(&document.key_provider_id)).filter(|id| !id.is_empty()),
+            provider_id,
         ),
         (
             "instance_id",
-            document.instance_id,
-            instance.unwrap_or_default(),
+            document.instance_id.map(|id| id.to_string()),
+            instance.map(|id| id.to_string()).unwrap_or_default(),
         ),
         (
             "gpu_policy_hash",
-            document.gpu_policy_hash,
+            document.gpu_policy_hash.map(|hash| hash.to_string()),
             hex::encode(gpu_policy_hash(running.fields)),
         ),
+        (
+            "init_script_hashes",
+            document
+                .init_script_hashes
+                .as_deref()
+                .map(|bound| list(bound).join(",")),
+            list(&init_scripts).join(","),
+        ),
     ] {
-        if let Some(bound) = bound {
-            same(field, &bound, &actual)?;
+        match bound {
+            Some(bound) if bound != actual => {
+                return Err(BindingError::Field {
+                    field,
+                    document: bound,
+                    actual,
+                });
+            }
+            _ => {}
         }
-    }
-    if let Some(bound) = document.init_script_hashes {
-        let actual: Vec<String> = manifest
-            .init_script
-            .iter()
-            .map(|script| hex::encode(Sha256::digest(script)))
-            .collect();
-        same("init_script_hashes", &bound.join(","), &actual.join(","))?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use bylaw_types::AppId;
     use serde_json::json;
 
     use super::*;
@@ -311,7 +301,6 @@ mod tests {
         result(&whole).unwrap();
         result(&json!({"version": 3, "compose_hash": hash, "key_provider": "kms"})).unwrap();
         for (field, other) in [
-            ("version", json!(2)),
             ("compose_hash", json!("22".repeat(32))),
             ("key_provider", json!("none")),
             ("app_id", json!("12".repeat(20))),
@@ -327,9 +316,11 @@ mod tests {
                 result => panic!("{field}: {result:?}"),
             }
         }
-        let mut unknown = whole.clone();
-        unknown["more"] = json!(1);
-        assert!(matches!(result(&unknown), Err(BindingError::Other(_))));
+        for (member, other) in [("version", 2), ("more", 1)] {
+            let mut unusable = whole.clone();
+            unusable[member] = json!(other);
+            assert!(matches!(result(&unusable), Err(BindingError::Other(_))));
+        }
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct SysConfig {
 struct CollateralUrls {
     #[serde(default, deserialize_with = "or_empty")]
     pccs: String,
+    #[serde(default, deserialize_with = "or_empty")]
+    amd_kds: String,
 }
 
 /// The agent's `[chain]`; the host names endpoints, the app's manifest the contract.
@@ -104,6 +106,12 @@ impl SysConfig {
             .into_iter()
             .chain([self.pccs_url.as_str()])
             .find(|url| !url.is_empty())
+    }
+
+    /// AMD's key service or a mirror, if the host says so.
+    pub fn amd_kds(&self) -> Option<&str> {
+        let urls = self.collateral_urls.as_ref()?;
+        Some(urls.amd_kds.as_str()).filter(|url| !url.is_empty())
     }
 
     /// A member of vm_config.
