@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use bylaw_measure::acpi::{self, AcpiBlobs};
 use bylaw_qemu::pci::PciAddress;
-use bylaw_qemu::{Machine, Qemu, QemuError, share};
+use bylaw_qemu::{Machine, Qemu, QemuError, Tee, share};
 use bylaw_rpc::message::vmm::NetworkInterfaceStatus;
 use bylaw_types::AppCompose;
 use serde::{Deserialize, Serialize};
@@ -186,6 +186,10 @@ pub async fn prepare(
     let ports = machine::HostPorts::choose(site, manifest)?;
     data_disk(&dir.file(DATA_DISK), manifest.disk_size)?;
     let mut vm_config = guest_files::vm_config(site, manifest, &image, &compose, &devices)?;
+    if let Tee::SevSnp(launch) = &tee.tee {
+        let measurement = guest_files::snp_measurement(&image, manifest.vcpu, &launch.cpu_model)?;
+        vm_config["sev_snp_measurement"] = measurement.into();
+    }
     let machine = machine::machine(site, manifest, dir, &image, &devices, tee.tee, &ports)?;
     let (program, arguments) = command(&machine)?;
 

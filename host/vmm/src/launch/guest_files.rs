@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bylaw_attest::image::snp::{SNP_CHECKSUM_NAME, SnpMaterial};
 use bylaw_qemu::QemuVersion;
 use bylaw_types::AppCompose;
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ const OLDEST_WITH_TDX: QemuVersion = QemuVersion::new(8, 2, 2);
 /// Files of the image that prove it to a KMS.
 const TDX_MEASUREMENT: &str = "measurement.tdx.cbor";
 const CHECKSUMS: &str = "sha256sum.txt";
+/// SEV_FEATURES of a guest that QEMU launches with nothing more asked for.
+const SNP_ACTIVE: u64 = 1;
 
 /// The shape of the VM, for whoever recomputes its measurements (measurements reference,
 /// section 3).
@@ -100,6 +103,31 @@ fn lite_measurement(
     }
 }
 
+/// The files that prove the image to a KMS, and the vCPUs that the launch digest covers;
+/// JSON text in vm_config.
+pub(super) fn snp_measurement(
+    image: &Image,
+    vcpus: u32,
+    cpu_model: &str,
+) -> Result<String, LaunchError> {
+    let read = |name: &str| std::fs::read(image.file(name)).ok();
+    let (Some(measurement), Some(checksums)) = (read(SNP_CHECKSUM_NAME), read(CHECKSUMS)) else {
+        return Err(LaunchError::ImageLacks {
+            image: image.name.clone(),
+            what: "measurement.snp.cbor, which proves it to a KMS on SEV-SNP",
+        });
+    };
+    let material = SnpMaterial {
+        checksum_file: STANDARD.encode(checksums),
+        measurement: STANDARD.encode(measurement),
+        vcpus,
+        vcpu_type: cpu_model.to_owned(),
+        guest_features: SNP_ACTIVE,
+    };
+    // Texts and numbers always serialise.
+    Ok(serde_json::to_string(&material).unwrap_or_default())
+}
+
 /// `.sys-config.json`.
 #[derive(Debug)]
 pub(super) struct SysConfig<'a> {
@@ -152,5 +180,34 @@ impl SysConfig<'_> {
             json["chain"] = serde_json::to_value(chain).unwrap_or_default();
         }
         json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bylaw_types::file::write_atomic;
+
+    use super::*;
+
+    #[test]
+    fn the_files_of_an_image_prove_its_snp_launch() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = Image {
+            name: "i".into(),
+            path: dir.path().to_owned(),
+            metadata: serde_json::from_str(r#"{"kernel":"k","initrd":"i","cmdline":""}"#).unwrap(),
+            description: String::new(),
+        };
+        let lacking = snp_measurement(&image, 4, "EPYC-v4").unwrap_err();
+        assert!(
+            lacking.to_string().contains("measurement.snp.cbor"),
+            "{lacking}"
+        );
+        write_atomic(&dir.path().join(SNP_CHECKSUM_NAME), b"document").unwrap();
+        write_atomic(&dir.path().join(CHECKSUMS), b"list").unwrap();
+        let text = snp_measurement(&image, 4, "EPYC-v4").unwrap();
+        let material: SnpMaterial = serde_json::from_str(&text).unwrap();
+        assert_eq!((material.vcpus, material.guest_features), (4, 1));
+        assert_eq!(STANDARD.decode(material.measurement).unwrap(), b"document");
     }
 }
