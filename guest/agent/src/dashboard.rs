@@ -10,6 +10,7 @@ mod tests;
 mod text;
 
 use bylaw_attest::event_log::TdxEvent;
+use bylaw_attest::snp::SnpReport;
 use bylaw_attest::{Platform, tdx};
 use bylaw_ratls::RaTlsCert;
 use bylaw_rpc::RpcError;
@@ -230,7 +231,15 @@ fn measured(platform: &Platform) -> EvidenceView {
                 }
             }
         }
-        Platform::SevSnp { report, .. } => view.quote = hex::encode(report),
+        Platform::SevSnp { report, .. } => {
+            view.quote = hex::encode(report);
+            if let Ok(report) = SnpReport::parse(report) {
+                view.registers = vec![
+                    ("MEASUREMENT".to_owned(), report.measurement.to_string()),
+                    ("HOST_DATA".to_owned(), report.host_data.to_string()),
+                ];
+            }
+        }
         Platform::NitroEnclave {
             nsm_quote: document,
         }
