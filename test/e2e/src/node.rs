@@ -28,6 +28,8 @@ pub struct KmsOptions {
     pub rpc_urls: Option<Vec<String>>,
     /// Another chain id.
     pub chain_id: Option<u64>,
+    /// Release to SEV-SNP guests.
+    pub sev_snp_key_release: bool,
 }
 
 impl Default for KmsOptions {
@@ -38,6 +40,7 @@ impl Default for KmsOptions {
             vendor_anchors: false,
             rpc_urls: None,
             chain_id: None,
+            sev_snp_key_release: false,
         }
     }
 }
@@ -74,6 +77,22 @@ impl Kms {
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Replaces a line of its configuration, for the next start.
+    ///
+    /// # Errors
+    /// When the line is not there.
+    pub fn edit_config(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(&self.config)?;
+        if !text.contains(from) {
+            bail!("{} has no {from:?}", self.config.display());
+        }
+        let changed = text.replace(from, to);
+        Ok(bylaw_types::file::write_atomic(
+            &self.config,
+            changed.as_bytes(),
+        )?)
     }
 
     /// Its directory: configuration, data, log.
@@ -184,6 +203,8 @@ impl Kms {
 pub struct AgentOptions {
     /// Seed of its OS image.
     pub image: String,
+    /// Kind of TEE; empty is TDX.
+    pub tee: String,
     /// Launch with the debug attribute.
     pub debug: bool,
     /// Launch on a platform that lacks the newest TCB level (published on 2024-03-13).

@@ -37,6 +37,8 @@ pub struct World {
     pub pccs: String,
     /// PEM of its root.
     pub root_ca: PathBuf,
+    /// PEM of its SEV-SNP root; empty without `--snp`.
+    pub amd_root_ca: PathBuf,
     /// The one machine that everything runs on, hex.
     pub device_id: String,
     behind: Duration,
@@ -130,6 +132,7 @@ impl World {
             control: text("control").into(),
             pccs: text("pccs"),
             root_ca: text("root_ca").into(),
+            amd_root_ca: text("amd_root_ca").into(),
             device_id: text("device_id"),
             behind,
             _simtee: simtee,
@@ -217,7 +220,15 @@ impl World {
     /// # Errors
     /// With the log of what failed.
     pub async fn bootstrapped_kms(&self) -> anyhow::Result<Kms> {
-        let kms = self.start_kms("kms-1", KmsOptions::default()).await?;
+        self.bootstrapped_kms_with(KmsOptions::default()).await
+    }
+
+    /// As [`World::bootstrapped_kms`], other than the usual one.
+    ///
+    /// # Errors
+    /// With the log of what failed.
+    pub async fn bootstrapped_kms_with(&self, options: KmsOptions) -> anyhow::Result<Kms> {
+        let kms = self.start_kms("kms-1", options).await?;
         self.allow_kms(&kms).await?;
         self.settle().await?;
         self.bootstrap(&kms).await?;
@@ -249,10 +260,10 @@ impl World {
         std::fs::create_dir_all(&dir)?;
         let config = dir.join("kms.toml");
         let (rpc, onboard, admin) = (free_port()?, free_port()?, free_port()?);
-        let root_ca = if options.vendor_anchors {
-            String::new()
+        let (root_ca, amd_root_ca) = if options.vendor_anchors {
+            (PathBuf::new(), PathBuf::new())
         } else {
-            self.root_ca.display().to_string()
+            (self.root_ca.clone(), self.amd_root_ca.clone())
         };
         let token = dir.join("token");
         bylaw_types::file::write_private(&token, b"admin-token\n")?;
@@ -263,6 +274,7 @@ impl World {
         let text = format!(
             r#"
 data_dir = {data:?}
+sev_snp_key_release = {sev_snp_key_release}
 [rpc]
 listen = "127.0.0.1:{rpc}"
 [onboard]
@@ -275,8 +287,10 @@ token_file = {token:?}
 endpoint = "simtee:{socket}"
 [trust]
 tdx_root_ca = {root_ca:?}
+amd_root_ca = {amd_root_ca:?}
 [collateral]
 source = {pccs:?}
+amd_kds = {pccs:?}
 [chain]
 rpc_urls = {rpc_urls:?}
 chain_id = {chain_id}
@@ -285,6 +299,7 @@ timeout = "2s"
 {max_head_age}
 "#,
             data = dir.join("data"),
+            sev_snp_key_release = options.sev_snp_key_release,
             socket = td.socket,
             pccs = self.pccs,
             chain_id = options.chain_id.unwrap_or(CHAIN_ID),
@@ -363,6 +378,7 @@ timeout = "2s"
                 debug: options.debug,
                 outdated: options.outdated,
                 gpus: options.gpus,
+                tee: options.tee.clone(),
                 ..LaunchArgs::default()
             })
             .await?;
@@ -407,8 +423,10 @@ kms_auth = "{kms_auth}"
 {max_head_age}
 [trust]
 tdx_root_ca = {root:?}
+amd_root_ca = {amd_root:?}
 [collateral]
 source = {pccs:?}
+amd_kds = {pccs:?}
 "#,
             socket = td.socket,
             keys_file = if options.keeps_keys {
@@ -436,6 +454,7 @@ source = {pccs:?}
             kms_auth = self.kms_auth,
             max_head_age = self.max_head_age(),
             root = self.root_ca,
+            amd_root = self.amd_root_ca,
             pccs = self.pccs,
         );
         bylaw_types::file::write_atomic(&config, text.as_bytes())?;
