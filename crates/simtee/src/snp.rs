@@ -13,7 +13,7 @@ use bylaw_measure::ImageDir;
 use bylaw_types::{AppCompose, AppId, InstanceId, OsImageHash, Register, ReportData};
 use serde_json::{Map, Value, json};
 
-use crate::td::{check_name, instance_id, unusable};
+use crate::td::{check_name, unusable};
 use crate::{Amd, Machine, SimError, SimImage};
 
 /// Policy of an ordinary launch: SMT allowed, and the bit that must be one.
@@ -71,7 +71,7 @@ pub fn launch_document(compose: &AppCompose, app_id: &AppId, seed: Option<&[u8; 
         members.insert("key_provider_id".into(), json!(manifest.key_provider_id));
     }
     if let Some(seed) = seed.filter(|_| !manifest.no_instance_id) {
-        members.insert("instance_id".into(), json!(instance_id(seed, app_id)));
+        members.insert("instance_id".into(), json!(InstanceId::of(seed, app_id)));
     }
     Value::Object(members).to_string()
 }

@@ -127,7 +127,7 @@ impl Td {
                 Some(seed) => seed,
                 None => machine.instance_seed(&launch.name)?,
             };
-            Some(instance_id(&seed, &app_id))
+            Some(InstanceId::of(&seed, &app_id))
         };
         let td = Self {
             name: launch.name,
@@ -309,17 +309,4 @@ pub(crate) fn check_name(name: &str) -> Result<(), SimError> {
             "name {name:?} must be 1 to 64 letters, digits or hyphens"
         )))
     }
-}
-
-/// SHA-256(seed || app id), first 20 bytes.
-pub(crate) fn instance_id(seed: &[u8; 20], app_id: &AppId) -> InstanceId {
-    let hash = Sha256::new()
-        .chain_update(seed)
-        .chain_update(app_id)
-        .finalize();
-    let mut id = [0; 20];
-    for (slot, byte) in id.iter_mut().zip(hash) {
-        *slot = byte;
-    }
-    InstanceId::new(id)
 }

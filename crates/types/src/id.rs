@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
 /// Why a text or byte string is not the identifier it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -185,6 +186,20 @@ fixed_bytes! {
     SignerAddress, 20;
     /// Hash of an EVM block (32 bytes).
     BlockHash, 32;
+}
+
+impl InstanceId {
+    /// SHA-256 of seed and app, cut to 20 bytes (attestation reference, section 4.1).
+    pub fn of(seed: &[u8; 20], app_id: &AppId) -> Self {
+        let digest: [u8; 32] = Sha256::new()
+            .chain_update(seed)
+            .chain_update(app_id)
+            .finalize()
+            .into();
+        let mut id = [0; 20];
+        id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        Self::new(id)
+    }
 }
 
 impl ReportData {

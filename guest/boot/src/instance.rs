@@ -3,7 +3,6 @@
 use bylaw_types::compose::KeyProvider;
 use bylaw_types::{AppCompose, AppId, InstanceId};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// No seed.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +64,7 @@ impl Identity {
                 seed
             }
         };
-        let instance_id = (!manifest.no_instance_id).then(|| instance_id(&seed, &given));
+        let instance_id = (!manifest.no_instance_id).then(|| InstanceId::of(&seed, &given));
         Ok(Self {
             app_id,
             instance_id,
@@ -76,18 +75,6 @@ impl Identity {
             },
         })
     }
-}
-
-/// SHA-256 of seed and app, cut to 20 bytes.
-fn instance_id(seed: &[u8; 20], app_id: &AppId) -> InstanceId {
-    let digest: [u8; 32] = Sha256::new()
-        .chain_update(seed)
-        .chain_update(app_id)
-        .finalize()
-        .into();
-    let mut id = [0; 20];
-    id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-    InstanceId::new(id)
 }
 
 /// Hex of exactly 20 bytes, or the empty text.

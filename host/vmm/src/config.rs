@@ -74,6 +74,8 @@ pub struct Cvm {
     pub gateway_urls: Vec<String>,
     /// Where guests get collateral; may be empty.
     pub pccs_url: String,
+    /// AMD's key service, or a mirror of it, for guests; empty: AMD's own.
+    pub amd_kds_url: String,
     /// May be empty.
     pub nvidia_attestation_proxy_url: String,
     /// May be empty.

@@ -4,6 +4,7 @@
 //! [`Launch`], which is recorded before QEMU runs. Nothing is decided later than here.
 
 mod guest_files;
+mod instance;
 mod machine;
 mod simulator;
 
@@ -164,6 +165,9 @@ pub enum LaunchError {
     /// A path that is not text.
     #[error("{0:?} is not UTF-8 text; use another run or image path")]
     NotText(PathBuf),
+    /// What is kept of the guest's instance.
+    #[error(".instance_info of this VM is not usable: {0}")]
+    Instance(String),
     /// No randomness.
     #[error("the system gives no randomness: {0}")]
     Random(getrandom::Error),
@@ -182,7 +186,7 @@ pub async fn prepare(
     let compose = dir.read_shared(shared::APP_COMPOSE)?.unwrap_or_default();
     let compose = AppCompose::parse(&compose)?;
     let devices = machine::devices(site, manifest)?;
-    let tee = machine::tee(site, manifest, &image, &compose)?;
+    let tee = machine::tee(site, manifest, dir, &image, &compose)?;
     let ports = machine::HostPorts::choose(site, manifest)?;
     data_disk(&dir.file(DATA_DISK), manifest.disk_size)?;
     let mut vm_config = guest_files::vm_config(site, manifest, &image, &compose, &devices)?;

@@ -25,10 +25,15 @@ fn port(host_port: u16, host_address: &str) -> PortMapping {
     }
 }
 
-/// Where the guest of a VM reaches its host, as this machine reaches it.
-fn host_api(vmm: &Vmm, id: &str) -> String {
+/// What the guest of a VM is told.
+fn sys_config(vmm: &Vmm, id: &str) -> serde_json::Value {
     let text = std::fs::read(vmm.path("vm").join(id).join("shared/.sys-config.json")).unwrap();
-    let config: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// Where it reaches its host, as this machine reaches it.
+fn host_api(vmm: &Vmm, id: &str) -> String {
+    let config = sys_config(vmm, id);
     let url = config["host_api_url"].as_str().unwrap();
     url.replace("10.0.2.2", "127.0.0.1")
 }
@@ -44,7 +49,8 @@ async fn say(url: &str, event: &str, payload: &str) -> Result<Empty, ClientError
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vm_is_created_stopped_changed_started_and_removed() {
-    let vmm = Vmm::start(PORTS).await;
+    let kds = "https://kds.test";
+    let vmm = Vmm::start(&format!("{PORTS}\ncvm.amd_kds_url = \"{kds}\"")).await;
     let (one, two) = (free_port(), free_port());
     let asked = VmConfiguration {
         ports: vec![port(one, "")],
@@ -59,6 +65,7 @@ async fn a_vm_is_created_stopped_changed_started_and_removed() {
     assert_eq!(configuration.ports, [port(one, "127.0.0.1")]);
     assert_eq!(configuration.encrypted_env, [1, 2, 3]);
     assert_eq!(vmm.qemus()[&id].len(), 1);
+    assert_eq!(sys_config(&vmm, &id)["collateral_urls"]["amd_kds"], kds);
     assert!(std::net::TcpStream::connect(("127.0.0.1", one)).is_ok());
 
     // Starting what runs changes nothing.

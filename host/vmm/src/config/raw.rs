@@ -65,6 +65,7 @@ struct RawCvm {
     #[serde(default)]
     tproxy_urls: Vec<String>,
     pccs_url: String,
+    amd_kds_url: String,
     nvidia_attestation_proxy_url: String,
     docker_registry: String,
     volumes_dir: PathBuf,

@@ -175,6 +175,9 @@ impl SysConfig<'_> {
         if let Some(document) = &self.mr_config {
             json["mr_config"] = document.as_str().into();
         }
+        if !config.cvm.amd_kds_url.is_empty() {
+            json["collateral_urls"]["amd_kds"] = config.cvm.amd_kds_url.as_str().into();
+        }
         if let Some(chain) = &config.cvm.chain {
             // Text and numbers always serialise.
             json["chain"] = serde_json::to_value(chain).unwrap_or_default();

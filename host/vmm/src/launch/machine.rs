@@ -11,14 +11,14 @@ use bylaw_qemu::{
     TdxLaunch, Tee, Vfio, host, numa,
 };
 use bylaw_rpc::message::vmm::NetworkInterfaceStatus;
-use bylaw_types::AppCompose;
 use bylaw_types::compose::KeyProvider;
+use bylaw_types::{AppCompose, InstanceId};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
     CONSOLE_SOCKET, DATA_DISK, GUEST_API_PORT, LaunchError, QMP_SOCKET, SERIAL_LOG, SHARE_DISK,
-    Site, pci_address,
+    Site, instance, pci_address,
 };
 use crate::config::{self, NetMode, Platform};
 use crate::images::Image;
@@ -112,6 +112,7 @@ pub(super) struct BoundTee {
 pub(super) fn tee(
     site: &Site<'_>,
     manifest: &Manifest,
+    dir: &WorkDir,
     image: &Image,
     compose: &AppCompose,
 ) -> Result<BoundTee, LaunchError> {
@@ -153,7 +154,8 @@ pub(super) fn tee(
         Some(Platform::AmdSevSnp) => {
             let firmware = image.metadata.bios_sev.as_ref();
             firmware.ok_or_else(|| lacks("bios-sev"))?;
-            let document = mr_config_document(manifest, compose);
+            let instance = instance::settle(dir, manifest, compose)?;
+            let document = mr_config_document(manifest, compose, instance);
             let launch = SnpLaunch {
                 host_data: v3_digest(document.as_bytes()),
                 policy: SnpLaunch::POLICY,
@@ -202,7 +204,7 @@ fn td_binding(
         let id = MrConfig::V1 { compose_hash }.register();
         return (None, Some(*id.as_bytes()));
     }
-    let document = mr_config_document(manifest, compose);
+    let document = mr_config_document(manifest, compose, None);
     let id = MrConfig::V3 {
         document: document.as_bytes(),
     };
@@ -211,7 +213,11 @@ fn td_binding(
 }
 
 /// Canonical JSON: keys sorted, no whitespace; every value is ASCII text or a small number.
-fn mr_config_document(manifest: &Manifest, compose: &AppCompose) -> String {
+fn mr_config_document(
+    manifest: &Manifest,
+    compose: &AppCompose,
+    instance: Option<InstanceId>,
+) -> String {
     let fields = compose.manifest();
     let provider = match fields.key_provider() {
         KeyProvider::None => "none",
@@ -227,6 +233,9 @@ fn mr_config_document(manifest: &Manifest, compose: &AppCompose) -> String {
     if !fields.key_provider_id.is_empty() {
         let id = fields.key_provider_id.to_ascii_lowercase();
         document.insert("key_provider_id".into(), json!(id));
+    }
+    if let Some(id) = instance {
+        document.insert("instance_id".into(), json!(id));
     }
     if fields.manifest_version.number >= 3 && !fields.init_script.is_empty() {
         let hash = |script: &String| hex::encode(Sha256::digest(script));

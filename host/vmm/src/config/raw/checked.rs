@@ -183,6 +183,7 @@ impl TryFrom<RawCvm> for Cvm {
             kms_urls: raw.kms_urls,
             gateway_urls,
             pccs_url: raw.pccs_url,
+            amd_kds_url: raw.amd_kds_url,
             nvidia_attestation_proxy_url: raw.nvidia_attestation_proxy_url,
             docker_registry: raw.docker_registry,
             cid_start: raw.cid_start,
