@@ -29,7 +29,8 @@ use crate::{config, service};
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let clock = Clock::system();
     let store = Store::open(&config.data_dir)?;
-    let anchors = trust_anchors(&config)?;
+    let anchors =
+        TrustAnchors::from_files(config.tdx_root_ca.as_deref(), config.amd_root_ca.as_deref())?;
     if !anchors.set().is_vendor() {
         tracing::warn!(anchors = %anchors.set(), "trust anchors are not the vendors': \
             keys of this KMS are not production keys");
@@ -156,23 +157,6 @@ fn read_token(admin: &config::Admin) -> anyhow::Result<String> {
         anyhow::bail!("admin.token_file {path}: its first line is empty; put the token there");
     }
     Ok(token.to_owned())
-}
-
-fn trust_anchors(config: &Config) -> anyhow::Result<TrustAnchors> {
-    let anchors = match &config.tdx_root_ca {
-        None => TrustAnchors::vendor(),
-        Some(path) => {
-            let context = || format!("trust.tdx_root_ca {}", path.display());
-            let pem = std::fs::read(path).with_context(context)?;
-            TrustAnchors::with_tdx_root(&pem).with_context(context)?
-        }
-    };
-    let Some(path) = &config.amd_root_ca else {
-        return Ok(anchors);
-    };
-    let context = || format!("trust.amd_root_ca {}", path.display());
-    let pem = std::fs::read(path).with_context(context)?;
-    anchors.with_amd_roots(&pem).with_context(context)
 }
 
 fn collateral_source(config: &Config, store: &Store) -> anyhow::Result<Arc<dyn CollateralSource>> {

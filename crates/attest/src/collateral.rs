@@ -16,7 +16,7 @@ use async_trait::async_trait;
 pub use cached::Cached;
 use dcap_qvl::QuoteCollateralV3;
 pub use file::{Directory, Fixed};
-pub use http::{http_client, with_sources};
+pub use http::{http_builder, http_client, with_sources};
 pub use pccs::Pccs;
 use serde::{Deserialize, Serialize};
 

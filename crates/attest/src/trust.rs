@@ -1,5 +1,7 @@
 //! Which roots are trusted.
 
+use std::path::{Path, PathBuf};
+
 use bylaw_types::TrustAnchorSet;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -37,6 +39,14 @@ pub enum TrustAnchorError {
     /// Two for the same processors.
     #[error("two roots ARK-{0}")]
     Twice(Product),
+    /// A file of roots.
+    #[error("trusted roots in {}: {reason}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
 }
 
 /// The roots a verifier accepts.
@@ -90,6 +100,25 @@ impl TrustAnchors {
         Ok(Self::of(self.tdx_root, roots))
     }
 
+    /// What settings name: a file with a root for TDX, one with roots for SEV-SNP; the
+    /// vendors' own without either.
+    ///
+    /// # Errors
+    /// [`TrustAnchorError::File`].
+    pub fn from_files(
+        tdx_root: Option<&Path>,
+        amd_roots: Option<&Path>,
+    ) -> Result<Self, TrustAnchorError> {
+        let mut anchors = Self::vendor();
+        if let Some(path) = tdx_root {
+            anchors = in_file(path, Self::with_tdx_root)?;
+        }
+        if let Some(path) = amd_roots {
+            anchors = in_file(path, |bytes| anchors.with_amd_roots(bytes))?;
+        }
+        Ok(anchors)
+    }
+
     fn of(tdx_root: Vec<u8>, amd_roots: Vec<(Product, Vec<u8>)>) -> Self {
         let amd = amd_roots
             .iter()
@@ -132,6 +161,18 @@ impl TrustAnchors {
             .find(|(found, _)| *found == product)
             .map(|(_, der)| der.as_slice())
     }
+}
+
+fn in_file<T>(
+    path: &Path,
+    read: impl FnOnce(&[u8]) -> Result<T, TrustAnchorError>,
+) -> Result<T, TrustAnchorError> {
+    let unusable = |reason: String| TrustAnchorError::File {
+        path: path.to_owned(),
+        reason,
+    };
+    let bytes = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    read(&bytes).map_err(|error| unusable(error.to_string()))
 }
 
 fn not_a_certificate(error: impl ToString) -> TrustAnchorError {
@@ -191,6 +232,23 @@ mod tests {
 
     fn pem_of(der: &[u8]) -> String {
         pem::encode(&pem::Pem::new("CERTIFICATE", der))
+    }
+
+    #[test]
+    fn a_file_that_is_no_root_is_named() {
+        let vendor = TrustAnchors::from_files(None, None).unwrap();
+        assert_eq!(vendor, TrustAnchors::vendor());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("roots.pem");
+        for content in [None, Some("no certificate")] {
+            if let Some(content) = content {
+                bylaw_types::file::write_atomic(&path, content.as_bytes()).unwrap();
+            }
+            for (tdx, amd) in [(Some(&*path), None), (None, Some(&*path))] {
+                let error = TrustAnchors::from_files(tdx, amd).unwrap_err().to_string();
+                assert!(error.contains("roots.pem"), "{error}");
+            }
+        }
     }
 
     #[test]

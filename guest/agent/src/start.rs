@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use bylaw_attest::collateral::{Cached, CachedAmd, Directory, Kds, Pccs};
 use bylaw_attest::event_log::{self, SYSTEM_READY};
 use bylaw_attest::{
@@ -293,18 +292,6 @@ fn verifier(config: &Config, clock: &Clock) -> anyhow::Result<Verifier> {
 /// # Errors
 /// A root that cannot be read.
 pub(crate) fn anchors(config: &Config) -> anyhow::Result<TrustAnchors> {
-    let anchors = match &config.tdx_root_ca {
-        None => TrustAnchors::vendor(),
-        Some(path) => {
-            let context = || format!("trust.tdx_root_ca {}", path.display());
-            let pem = std::fs::read(path).with_context(context)?;
-            TrustAnchors::with_tdx_root(&pem).with_context(context)?
-        }
-    };
-    let Some(path) = &config.amd_root_ca else {
-        return Ok(anchors);
-    };
-    let context = || format!("trust.amd_root_ca {}", path.display());
-    let pem = std::fs::read(path).with_context(context)?;
-    anchors.with_amd_roots(&pem).with_context(context)
+    let (tdx, amd) = (config.tdx_root_ca.as_deref(), config.amd_root_ca.as_deref());
+    Ok(TrustAnchors::from_files(tdx, amd)?)
 }

@@ -1,9 +1,9 @@
 //! Packages by hash: from the cache, a mirror, or the archive that forgets nothing.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
+use bylaw_attest::collateral::{http_client, with_sources};
 use futures::stream::TryStreamExt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
@@ -117,7 +117,7 @@ impl Cache {
                 "downloading {} packages, {megabytes} MB",
                 missing.len()
             ));
-            let client = &client()?;
+            let client = &http_client(TIMEOUT).map_err(FetchError::Client)?;
             futures::stream::iter(missing.into_iter().map(Ok::<_, FetchError>))
                 .try_for_each_concurrent(PARALLEL, |package| async move {
                     let bytes =
@@ -195,44 +195,18 @@ async fn get(client: &reqwest::Client, url: &str, size: u64) -> Result<Vec<u8>, 
         .get(url)
         .send()
         .await
-        .map_err(|error| chain(&error))?;
-    let mut answer = answer.error_for_status().map_err(|error| chain(&error))?;
+        .map_err(|error| with_sources(&error))?;
+    let mut answer = answer
+        .error_for_status()
+        .map_err(|error| with_sources(&error))?;
     let mut bytes = Vec::new();
-    while let Some(part) = answer.chunk().await.map_err(|error| chain(&error))? {
+    while let Some(part) = answer.chunk().await.map_err(|error| with_sources(&error))? {
         bytes.extend_from_slice(&part);
         if bytes.len() as u64 > size {
             return Err(format!("answers more than the {size} bytes of the lock"));
         }
     }
     Ok(bytes)
-}
-
-fn client() -> Result<reqwest::Client, FetchError> {
-    let roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| FetchError::Client(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .timeout(TIMEOUT)
-        .build()
-        .map_err(|error| FetchError::Client(chain(&error)))
-}
-
-/// reqwest's own sentence leaves the cause out.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -281,7 +255,7 @@ mod tests {
         archive: Archive,
     ) -> Result<Vec<PathBuf>, String> {
         let url = archive.url.clone();
-        let client = client().unwrap();
+        let client = http_client(TIMEOUT).unwrap();
         // The mirror alone: no test asks a machine elsewhere.
         if cache.has(package) {
             return Ok(vec![cache.path(package)]);
@@ -319,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_longer_than_the_lock_says_is_refused() {
         let error = download(
-            &client().unwrap(),
+            &http_client(TIMEOUT).unwrap(),
             &package(b"short"),
             &[format!("{}/x", mirror(b"much longer than that").url)],
         )

@@ -207,11 +207,19 @@ fn package(line: &str, archives: &[Archive]) -> Option<Package> {
 mod tests {
     use super::*;
 
-    const LINE: &str = "'http://deb.debian.org/debian-security/pool/main/c/chrony/chrony_4.6.1-3%2bdeb13u2_amd64.deb' chrony_1%3a4.6.1-3+deb13u2_amd64.deb 309712 SHA256:35bb2f31f07959211b81abd5df6ce09c7462e3f90ac4ff91184c3dc475c9d9c4";
+    const LINE: &str = "'http://archive.test/debian-security/pool/main/c/chrony/chrony_4.6.1-3%2bdeb13u2_amd64.deb' chrony_1%3a4.6.1-3+deb13u2_amd64.deb 309712 SHA256:35bb2f31f07959211b81abd5df6ce09c7462e3f90ac4ff91184c3dc475c9d9c4";
+
+    fn archives() -> Vec<Archive> {
+        let mut archives = Recipe::built_in().unwrap().archives;
+        for archive in &mut archives {
+            archive.url = format!("http://archive.test/{}", archive.name);
+        }
+        archives
+    }
 
     #[test]
     fn a_line_of_apt_names_a_package() {
-        let archives = Recipe::built_in().unwrap().archives;
+        let archives = archives();
         let package = package(LINE, &archives).unwrap();
         assert_eq!(package.name, "chrony");
         assert_eq!(package.version, "1:4.6.1-3+deb13u2");
@@ -225,10 +233,10 @@ mod tests {
 
     #[test]
     fn lines_without_a_hash_or_from_elsewhere_are_refused() {
-        let archives = Recipe::built_in().unwrap().archives;
+        let archives = archives();
         for line in [
             LINE.replace("SHA256:", "MD5Sum:"),
-            LINE.replace("deb.debian.org", "example.org"),
+            LINE.replace("archive.test", "elsewhere.test"),
             LINE.replace(" 309712", ""),
             LINE.replace(".deb 3", ".udeb 3"),
             String::new(),

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use bylaw_attest::collateral::{AMD_KDS, Directory, Fixed, Kds, Pccs};
 use bylaw_attest::{
-    Attestation, Collateral, CollateralSource, GetQuoteAnswer, MAX_LEN, TrustAnchorError,
-    TrustAnchors, Verifier,
+    Attestation, Collateral, CollateralSource, GetQuoteAnswer, MAX_LEN, TrustAnchors, Verifier,
 };
 use bylaw_ratls::RaTlsCert;
 use bylaw_ratls::tls::{ServerTrust, client};
@@ -49,20 +48,8 @@ impl TrustArgs {
     }
 
     fn anchors(&self) -> Result<TrustAnchors, Failure> {
-        let unusable = |option: &str, path: &Path, error: TrustAnchorError| {
-            Failure::Unusable(format!("{option} {}: {error}", path.display()))
-        };
-        let anchors = match &self.root_ca {
-            None => TrustAnchors::vendor(),
-            Some(path) => TrustAnchors::with_tdx_root(&read(path)?)
-                .map_err(|error| unusable("--root-ca", path, error))?,
-        };
-        match &self.amd_root_ca {
-            None => Ok(anchors),
-            Some(path) => anchors
-                .with_amd_roots(&read(path)?)
-                .map_err(|error| unusable("--amd-root-ca", path, error)),
-        }
+        TrustAnchors::from_files(self.root_ca.as_deref(), self.amd_root_ca.as_deref())
+            .map_err(|error| Failure::Unusable(error.to_string()))
     }
 
     fn source(&self) -> Result<Arc<dyn CollateralSource>, Failure> {

@@ -43,11 +43,11 @@ pub(super) async fn get(
     Ok((answer.headers().clone(), body))
 }
 
-/// A client for HTTPS: WebPKI roots, ring. `timeout` is for a whole request.
+/// How every client for HTTPS begins: WebPKI roots, ring.
 ///
 /// # Errors
 /// When TLS cannot be set up.
-pub fn http_client(timeout: Duration) -> Result<reqwest::Client, String> {
+pub fn http_builder() -> Result<reqwest::ClientBuilder, String> {
     let roots = rustls::RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
@@ -57,8 +57,15 @@ pub fn http_client(timeout: Duration) -> Result<reqwest::Client, String> {
         .map_err(|error| error.to_string())?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+    Ok(reqwest::Client::builder().tls_backend_preconfigured(tls))
+}
+
+/// Such a client; `timeout` is for a whole request.
+///
+/// # Errors
+/// As [`http_builder`].
+pub fn http_client(timeout: Duration) -> Result<reqwest::Client, String> {
+    http_builder()?
         .timeout(timeout)
         .build()
         .map_err(|error| with_sources(&error))

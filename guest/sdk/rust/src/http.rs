@@ -1,25 +1,14 @@
 //! The one HTTP client of this crate: bounded answers, ring for TLS, no proxies.
 
-use std::sync::Arc;
-
+use bylaw_attest::collateral::http_builder;
+pub(crate) use bylaw_attest::collateral::with_sources as chain;
 use reqwest::ClientBuilder;
 
 /// Longest answer that is read, in bytes.
 pub(crate) const MAX_ANSWER: usize = 16 * 1024 * 1024;
 
 pub(crate) fn builder() -> Result<ClientBuilder, String> {
-    let roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(ClientBuilder::new()
-        .tls_backend_preconfigured(tls)
-        .no_proxy())
+    Ok(http_builder()?.no_proxy())
 }
 
 /// The body, unless it is longer than [`MAX_ANSWER`].
@@ -32,16 +21,4 @@ pub(crate) async fn body(mut answer: reqwest::Response) -> Result<Vec<u8>, Strin
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// reqwest's own sentence leaves the cause out.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

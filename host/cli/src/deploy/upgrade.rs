@@ -146,7 +146,7 @@ impl Upgrade {
         let (containers, warnings) = manifest::check(&compose, self.strict)?;
         let default = || {
             let beside = self.file.clone().unwrap_or_default();
-            super::beside(&beside, &vm.name)
+            super::prepare::beside(&beside, &vm.name)
         };
         Ok(Prepared {
             name: vm.name.clone(),
