@@ -249,6 +249,28 @@ fn a_vcek_must_lead_to_its_products_root() {
 }
 
 #[test]
+fn report_certificates_and_root_are_of_one_product() {
+    let given = Endorsements::parse(&[ASK.to_vec(), DSTACK_VCEK.to_vec()]).unwrap();
+    let (ask, vcek) = (given.ask.unwrap(), given.vcek.unwrap());
+    let anchors = TrustAnchors::vendor();
+    let material = Material {
+        product: Product::Milan,
+        ask: &ask,
+        vcek: &vcek,
+        crl: None,
+    };
+    let error = verify(GENOA, &material, &anchors, NOW).unwrap_err();
+    assert!(error.to_string().contains("another product"), "{error}");
+
+    let ark = anchors.amd_root(Product::Milan).unwrap();
+    let chain = Chain::verify(Product::Milan, [ark, &ask, &vcek], NOW).unwrap();
+    let report = SnpReport::parse(DSTACK).unwrap();
+    chain.check_extensions(Product::Milan, &report).unwrap();
+    let error = chain.check_extensions(Product::Genoa, &report).unwrap_err();
+    assert!(matches!(error, SnpError::Product { .. }), "{error}");
+}
+
+#[test]
 fn sets_without_an_amd_root_refuse() {
     let none = TrustAnchors::with_tdx_root(GENOA_ASK).unwrap();
     let (ask, vcek) = (
