@@ -65,21 +65,23 @@ pub fn check(evidence: &Attestation, running: &Configuration) -> Result<(), Bind
                 tdx::report(quote).map_err(|error| BindingError::Evidence(error.to_string()))?;
             check_register(&report.mr_config_id, running)
         }
-        Platform::SevSnp { report, .. } => {
-            let bound = report
-                .get(HOST_DATA)
-                .ok_or_else(|| BindingError::Evidence("the report is too short".to_owned()))?;
-            let text = running.document.ok_or(BindingError::Document("missing"))?;
-            if v3_digest(text.as_bytes()) != bound {
-                return Err(BindingError::Document("another one"));
-            }
-            check_document(text, running)
-        }
+        Platform::SevSnp { report, .. } => check_host_data(report, running),
         other => Err(BindingError::Evidence(format!(
             "{} is not supported",
             other.kind()
         ))),
     }
+}
+
+fn check_host_data(report: &[u8], running: &Configuration) -> Result<(), BindingError> {
+    let bound = report
+        .get(HOST_DATA)
+        .ok_or_else(|| BindingError::Evidence("the report is too short".to_owned()))?;
+    let text = running.document.ok_or(BindingError::Document("missing"))?;
+    if v3_digest(text.as_bytes()) != bound {
+        return Err(BindingError::Document("another one"));
+    }
+    check_document(text, running)
 }
 
 fn check_register(register: &Register, running: &Configuration) -> Result<(), BindingError> {
@@ -272,6 +274,28 @@ mod tests {
             },
             None,
         );
+    }
+
+    #[test]
+    fn on_sev_snp_the_document_must_be_there_and_be_the_one_that_was_launched() {
+        let hash = with(|_, compose| compose.hash().to_string(), None);
+        let text = format!(r#"{{"version":3,"compose_hash":"{hash}","key_provider":"kms"}}"#);
+        let mut report = vec![0; 1184];
+        report[HOST_DATA].copy_from_slice(&v3_digest(text.as_bytes()));
+        let result = |report: &[u8], document: Option<&str>| {
+            with(|running, _| check_host_data(report, running), document)
+        };
+        result(&report, Some(&text)).unwrap();
+        // The same members, other bytes.
+        let spaced = text.replace(',', ", ");
+        for (report, document) in [
+            (&report[..], Some(spaced.as_str())),
+            (&report[..], None),
+            (&report[..100], Some(&text)),
+            (&[0; 1184][..], Some(&text)),
+        ] {
+            assert!(result(report, document).is_err(), "{document:?}");
+        }
     }
 
     #[test]

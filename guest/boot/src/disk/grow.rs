@@ -46,7 +46,11 @@ pub(super) fn bytes_on(volume: &Path) -> Result<u64, DiskError> {
 /// [`DiskError`].
 pub(super) fn has_room() -> Result<bool, DiskError> {
     let volume = Path::new(VOLUME_PATH);
-    Ok(bytes_on(volume)? + LEFT_OUT <= size_of(volume)?)
+    Ok(is_room(bytes_on(volume)?, size_of(volume)?))
+}
+
+fn is_room(file_system: u64, volume: u64) -> bool {
+    file_system + LEFT_OUT <= volume
 }
 
 /// Before mounting: writes what the kernel reads while it grows the file system. The rest
@@ -169,6 +173,13 @@ mod tests {
         assert_eq!(file_system.blocks, 300 * 256);
         assert!(file_system.reserved_descriptor_blocks > 0);
         assert_eq!(bytes_on(&path).unwrap(), 300 << 20);
+    }
+
+    #[test]
+    fn a_rest_that_no_file_system_takes_is_no_room() {
+        assert!(is_room(64 << 20, 80 << 20));
+        assert!(!is_room(64 << 20, (80 << 20) - 4096));
+        assert!(!is_room(64 << 20, 1 << 20));
     }
 
     #[test]
